@@ -1,0 +1,53 @@
+"""Attachment: one interface of one sandbox on one network. The unit the agent turns on."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from podnet.addresses import IPAddress, IPInterface, IPNetwork
+from podnet.objects import Netns
+
+Protocol = Literal["tcp", "udp"]
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class PublishedPort:
+    """A port of the node that leads to a port of the sandbox; `host_ip` None is any address."""
+
+    host_port: int
+    container_port: int
+    protocol: Protocol = "tcp"
+    host_ip: IPAddress | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AttachRequest:
+    """What every way of attaching has in common: a sandbox's network, `podnet attach`."""
+
+    sandbox_id: str
+    ifname: str
+    netns: Netns
+    network: str
+    owner: str  # "PodSandbox/default/web": the first words of every cause
+    addresses: tuple[IPAddress, ...] = ()  # fixed ones; a family left out is chosen
+    mac: str | None = None
+    ports: tuple[PublishedPort, ...] = ()
+    routes: tuple[IPNetwork, ...] = ()  # destinations behind the network's gateway
+
+
+@dataclass(frozen=True, slots=True)
+class Attachment:
+    """A request with everything decided, written down before the kernel is touched.
+
+    `number` is never used again while the node is up, so neither is the name of the host end: a
+    late removal, an old event or a link in the trash cannot hit a successor.
+    """
+
+    number: int
+    request: AttachRequest
+    addresses: tuple[IPInterface, ...]
+    mac: str
+
+    @property
+    def host_end(self) -> str:
+        """The veth pair's end in the node's namespace: 8 to 15 bytes."""
+        return f"vethpn{self.number:x}"

@@ -1,0 +1,146 @@
+"""An operation as the commands a person would type: what logs, `plan` and `explain` show."""
+
+from shlex import quote
+from typing import assert_never
+
+from podnet.objects import (
+    HOST,
+    RTPROT,
+    Address,
+    Bridge,
+    Element,
+    ForwardAccept,
+    Interface,
+    Namespace,
+    Netns,
+    Route,
+    Ruleset,
+    Sysctl,
+    Veth,
+)
+from podnet.plan import Change, Operation, Remove
+
+
+def name_of(netns: Netns) -> str:
+    """What `ip -n` takes: it knows names under /run/netns, not paths (iproute2 6.1)."""
+    return netns.rpartition("/")[2]
+
+
+def commands(operation: Operation) -> tuple[str, ...]:
+    """The shell commands with the operation's effect, in order; none has output on success."""
+    thing = operation.what
+    match thing:
+        case Namespace():
+            verb = "delete" if isinstance(operation, Remove) else "add"
+            return (f"ip netns {verb} {name_of(thing.path)}",)
+        case Sysctl():
+            return _sysctl(operation, thing)
+        case Bridge():
+            return _bridge(operation, thing)
+        case Veth():
+            return _veth(operation, thing)
+        case Address():
+            verb = "delete" if isinstance(operation, Remove) else "replace"
+            end = _address_end(thing) if verb == "replace" else ""
+            return (f"{_ip(thing.netns)} address {verb} {thing.interface} dev {thing.ifname}{end}",)
+        case Interface():
+            return _interface(operation, thing)
+        case Route():
+            verb = "delete" if isinstance(operation, Remove) else "replace"
+            via = f" via {thing.gateway}" if thing.gateway else ""
+            return (
+                f"{_ip(thing.netns)} route {verb} {_destination(thing)}{via}"
+                f" dev {thing.ifname} proto {RTPROT}",
+            )
+        case Ruleset():
+            if isinstance(operation, Remove):
+                return ("nft delete table inet podnet",)
+            return ("podnet-agent ruleset | nft -f -",)
+        case Element():
+            return _element(operation, thing)
+        case ForwardAccept():
+            verb = "-D" if isinstance(operation, Remove) else "-I"
+            return (
+                f"{thing.command} -w {verb} {thing.chain} {thing.direction} {thing.bridge}"
+                f" -m comment --comment podnet -j ACCEPT",
+            )
+        case _:
+            assert_never(thing)
+
+
+def _ip(netns: Netns) -> str:
+    return "ip" if netns == HOST else f"ip -n {name_of(netns)}"
+
+
+def _on(flag: bool) -> str:
+    return "on" if flag else "off"
+
+
+def _destination(thing: Route) -> str:
+    """`default` as people write it; the family where that word would mean IPv4."""
+    if thing.destination.prefixlen:
+        return str(thing.destination)
+    return "default" if thing.destination.version == 4 else "::/0"
+
+
+def _address_end(thing: Address) -> str:
+    """IPv4 has a broadcast address to be said; IPv6 a duplicate check to be left out."""
+    return " broadcast +" if thing.interface.version == 4 else " nodad"
+
+
+def _sysctl(operation: Operation, thing: Sysctl) -> tuple[str, ...]:
+    value = thing.before if isinstance(operation, Remove) else thing.value
+    if value is None:
+        return ()
+    where = "" if thing.netns == HOST else f"ip netns exec {name_of(thing.netns)} "
+    return (f"{where}sysctl -q -w {quote(f'{thing.name}={value}')}",)
+
+
+def _bridge(operation: Operation, thing: Bridge) -> tuple[str, ...]:
+    match operation:
+        case Remove():
+            return (f"ip link delete {thing.name}",)
+        case Change():
+            return (f"ip link set {thing.name} address {thing.mac} mtu {thing.mtu}",)
+    return (
+        f"ip link add {thing.name} address {thing.mac} mtu {thing.mtu} type bridge",
+        f"ip link set {thing.name} alias '{thing.alias}'",
+    )
+
+
+def _veth(operation: Operation, thing: Veth) -> tuple[str, ...]:
+    name = thing.host_end
+    if isinstance(operation, Remove):
+        return (f"ip link delete {name}",)
+    flags = f"hairpin {_on(thing.hairpin)} isolated {_on(thing.isolated)}"
+    port = f"ip link set {name} type bridge_slave {flags}"
+    if isinstance(operation, Change):
+        return (f"ip link set {name} mtu {thing.mtu} master {thing.bridge} up", port)
+    return (
+        f"ip link add {name} mtu {thing.mtu} master {thing.bridge} up type veth"
+        f" peer name {thing.pod_end} address {thing.pod_mac} mtu {thing.mtu}"
+        f" netns {name_of(thing.pod_netns)}",
+        f"ip link set {name} alias '{thing.alias}' addrgenmode none",
+        port,
+    )
+
+
+def _interface(operation: Operation, thing: Interface) -> tuple[str, ...]:
+    if isinstance(operation, Remove):
+        return (f"{_ip(thing.netns)} link set {thing.ifname} down",)
+    mac = f" address {thing.mac}" if thing.mac and isinstance(operation, Change) else ""
+    mtu = f" mtu {thing.mtu}" if thing.mtu and isinstance(operation, Change) else ""
+    return (f"{_ip(thing.netns)} link set {thing.ifname}{mac}{mtu} up",)
+
+
+def _element(operation: Operation, thing: Element) -> tuple[str, ...]:
+    where = f"element inet podnet {thing.container}"
+    value = f" : {thing.verdict}" if thing.verdict else ""
+    match operation:
+        case Remove():
+            return (f"nft 'delete {where} {{ {thing.match} }}'",)
+        case Change():
+            return (
+                f"nft 'delete {where} {{ {thing.match} }}; add {where} {{ {thing.match}{value} }}'",
+            )
+    return (f"nft 'add {where} {{ {thing.match}{value} }}'",)
