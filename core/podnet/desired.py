@@ -143,7 +143,7 @@ def attachment_objects(network: Network, attachment: Attachment) -> Iterator[Ker
         cause=f"{owner} spec.network.podNetwork",
     )
     yield veth
-    yield from _pod_sysctls(attachment, veth.key)
+    yield from _pod_sysctls(network, attachment, veth.key)
     cause = f"{network.cause} spec.subnets"
     for interface in attachment.addresses:
         yield Address(
@@ -251,7 +251,7 @@ def _bridge_sysctls(network: Network) -> Iterator[tuple[str, str]]:
             yield f"net/ipv6/conf/{name}/accept_ra", "0"
 
 
-def _pod_sysctls(attachment: Attachment, within: Key) -> Iterator[Sysctl]:
+def _pod_sysctls(network: Network, attachment: Attachment, within: Key) -> Iterator[Sysctl]:
     """No redirects (the node routes, pods need not learn), no IPv6 where none was given."""
     request = attachment.request
     ifname = request.ifname
@@ -261,7 +261,7 @@ def _pod_sysctls(attachment: Attachment, within: Key) -> Iterator[Sysctl]:
             (f"net/ipv6/conf/{ifname}/{name}", "0")
             for name in ("accept_dad", "accept_ra", "accept_redirects")
         ]
-    else:
+    elif network.ipv6:
         values.append((f"net/ipv6/conf/{ifname}/disable_ipv6", "1"))
     if request.mac:
         values.append((f"net/ipv4/conf/{ifname}/arp_notify", "1"))

@@ -37,6 +37,7 @@ class Network:
     isolated: bool
     hairpin: bool  # a frame may leave by the port it came in
     masquerade_neighbours: bool  # a published port on the same bridge hides who asks
+    ipv6: bool  # the kernel has it, so it must be switched off where no address was given
 
     @property
     def cause(self) -> str:
@@ -68,4 +69,5 @@ def resolve(
         isolated=spec.isolated,
         hairpin=node.bridge_netfilter,
         masquerade_neighbours=not node.bridge_netfilter,
+        ipv6=node.ipv6,
     )

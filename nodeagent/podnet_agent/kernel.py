@@ -1,0 +1,250 @@
+"""The door to the kernel: carries out operations. Runs in the writer thread."""
+
+import errno as errnos
+import os
+import socket
+import struct
+from collections.abc import Sequence
+from itertools import groupby
+from pathlib import Path
+from typing import Protocol
+
+from podnet.errors import Conflict, PodNetError, Retryable
+from podnet.objects import (
+    HOST,
+    Element,
+    ForwardAccept,
+    Namespace,
+    Netns,
+    Ruleset,
+    Sysctl,
+    Veth,
+)
+from podnet.plan import Add, Operation, Remove
+from podnet_agent import namespaces
+from podnet_agent.message import Message, batch, delete_trash, messages
+from podnet_agent.namespaces import NoSuchInterface, Opened, interface_index, route_socket
+
+GONE = {errnos.ENODEV, errnos.ENOENT, errnos.ESRCH, errnos.EADDRNOTAVAIL}
+"""What the kernel says of something that is not there any more: success for a Remove."""
+BATCH = 400
+"""Messages a send, at most: a bound on the buffer, some 100 KiB."""
+
+
+class ApplyError(PodNetError):
+    """An operation failed; `done` are those of its plan that made something.
+
+    An operation's first message makes the object, the others finish it: `done` goes by the first.
+    """
+
+    def __init__(
+        self, failed: Operation, errno: int, done: Sequence[Operation], words: str = ""
+    ) -> None:
+        kind, netns, name = failed.what.key
+        where = f" in {netns}" if netns else ""
+        super().__init__(f"{kind} {name}{where}: {words or os.strerror(errno)}")
+        self.failed, self.errno, self.done = failed, errno, tuple(done)
+
+
+class Committer(Protocol):
+    """What carries out a run of operations that do not travel by rtnetlink: nftables, iptables."""
+
+    def commit(self, operations: Sequence[Operation]) -> None:
+        """All of them or, with a PodNetError, none."""
+
+
+class Kernel:
+    """Used by one thread, the writer."""
+
+    def __init__(self, table: Committer, forward: Committer) -> None:
+        self._host = route_socket()
+        self._table, self._forward = table, forward
+        self._indexes: dict[str, int] = {}  # of our bridges; a stale one is found by its error
+        self._sequence = 1
+        self.sends = 0
+
+    def apply(self, operations: Sequence[Operation]) -> None:
+        """Carry out a plan in its order: one send for each run of operations on one channel.
+
+        Raises ApplyError at the first that fails; a Remove of what is gone never does.
+        """
+        done: list[Operation] = []
+        with Opened(self._host) as opened:
+            for (channel, netns), members in groupby(operations, key=_channel):
+                run = list(members)
+                try:
+                    match channel:
+                        case "rtnetlink":
+                            self._rtnetlink(opened, netns, run, done)
+                        case "sysctl":
+                            self._sysctls(opened, netns, run, done)
+                        case "namespace":
+                            self._namespaces(run, done)
+                        case "nft":
+                            self._table.commit(run)
+                            done += run
+                        case _:
+                            self._forward.commit(run)
+                            done += run
+                except OSError as error:  # a namespace that is gone, a full buffer
+                    if not all(isinstance(operation, Remove) for operation in run):
+                        raise ApplyError(run[0], error.errno or 0, done) from error
+
+    def sweep(self) -> None:
+        """Delete what waits in the trash group: one message, one grace period for all of it."""
+        sequence = self._next(1)
+        self._host.send(batch([delete_trash()], sequence))
+        _acknowledgements(self._host, sequence, 1)
+
+    def index(self, ifname: str) -> int:
+        """The index of an interface of the node; NoSuchInterface."""
+        return interface_index(self._host, ifname)
+
+    def forget_indexes(self) -> None:
+        """A link of ours may have been made anew: look its index up again."""
+        self._indexes.clear()
+
+    def _next(self, count: int) -> int:
+        first, self._sequence = self._sequence, (self._sequence + count) & 0x7FFFFFFF
+        return first
+
+    def _rtnetlink(
+        self, opened: Opened, netns: Netns, run: list[Operation], done: list[Operation]
+    ) -> None:
+        channel = opened.socket(netns)
+
+        def index(where: Netns, ifname: str) -> int:
+            if where != HOST:
+                return interface_index(opened.socket(where), ifname)
+            if ifname not in self._indexes:
+                self._indexes[ifname] = interface_index(self._host, ifname)
+            return self._indexes[ifname]
+
+        outgoing: list[tuple[Message, Operation]] = []
+        for operation in run:
+            if isinstance(operation, Add) and operation.what.key[0] == "link":
+                self._indexes.pop(operation.what.key[2], None)
+            try:
+                packed = messages(operation, index, opened.fd)
+            except NoSuchInterface:  # made earlier in this very batch: send that first
+                self._send(channel, outgoing, done)
+                outgoing = []
+                try:
+                    packed = messages(operation, index, opened.fd)
+                except NoSuchInterface:
+                    if isinstance(operation, Remove):
+                        continue
+                    raise
+            outgoing += [(message, operation) for message in packed]
+            if len(outgoing) >= BATCH:
+                self._send(channel, outgoing, done)
+                outgoing = []
+        self._send(channel, outgoing, done)
+
+    def _send(
+        self,
+        channel: socket.socket,
+        outgoing: list[tuple[Message, Operation]],
+        done: list[Operation],
+    ) -> None:
+        if not outgoing:
+            return
+        first = self._next(len(outgoing))
+        channel.send(batch([message for message, _ in outgoing], first))
+        self.sends += 1
+        failures = _acknowledgements(channel, first, len(outgoing))
+        previous = None
+        for position, (_, operation) in enumerate(outgoing):
+            if operation is not previous and position not in failures:
+                done.append(operation)
+            previous = operation
+        for position in sorted(failures):
+            operation, code = outgoing[position][1], failures[position]
+            if not (isinstance(operation, Remove) and code in GONE):
+                raise ApplyError(operation, code, done)
+
+    def _sysctls(
+        self, opened: Opened, netns: Netns, run: list[Operation], done: list[Operation]
+    ) -> None:
+        with opened.inside(netns):
+            for operation in run:
+                thing = operation.what
+                assert isinstance(thing, Sysctl)
+                value = thing.before if isinstance(operation, Remove) else thing.value
+                if value is None:
+                    continue
+                try:
+                    _write(f"/proc/sys/{thing.name}", value)
+                except OSError as error:
+                    if not isinstance(operation, Remove):
+                        raise ApplyError(operation, error.errno or 0, done) from error
+                done.append(operation)
+
+    def _namespaces(self, run: list[Operation], done: list[Operation]) -> None:
+        for operation in run:
+            thing = operation.what
+            assert isinstance(thing, Namespace)
+            path = Path(thing.path)
+            if isinstance(operation, Remove):
+                namespaces.unpin(path)
+            else:
+                try:
+                    namespaces.make(
+                        {"net": namespaces.CLONE_NEWNET}, {"net": path}, inside=lambda: None
+                    )
+                except OSError as error:
+                    raise ApplyError(operation, error.errno or 0, done) from error
+            done.append(operation)
+
+
+def _write(path: str, value: str) -> None:
+    file = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.write(file, value.encode())
+    finally:
+        os.close(file)
+
+
+def _channel(operation: Operation) -> tuple[str, Netns]:
+    thing = operation.what
+    match thing:
+        case Ruleset() | Element():
+            return ("nft", HOST)
+        case ForwardAccept():
+            return ("accept", HOST)
+        case Sysctl():
+            return ("sysctl", thing.netns)
+        case Namespace():
+            return ("namespace", HOST)
+        case _:
+            return ("rtnetlink", thing.netns)
+
+
+def _acknowledgements(channel: socket.socket, first: int, count: int) -> dict[int, int]:
+    """Read `count` acknowledgements; errno by position for those that failed."""
+    failures: dict[int, int] = {}
+    pending = count
+    while pending:
+        data = channel.recv(1 << 16)
+        at = 0
+        while at < len(data):
+            size, kind, _, sequence, _, code = struct.unpack_from("=IHHIIi", data, at)
+            if kind == 2:  # NLMSG_ERROR; code 0 is success
+                pending -= 1
+                if code:
+                    failures[sequence - first] = -code
+            at += (size + 3) & ~3
+    return failures
+
+
+def translate(error: ApplyError) -> PodNetError:
+    """Named by who can act: somebody else's object is a Conflict, the rest may pass."""
+    thing = error.failed.what
+    if error.errno == errnos.EEXIST:
+        if isinstance(thing, Veth):
+            return Conflict(
+                f"{thing.pod_end} exists already in {thing.pod_netns}, or {thing.host_end} on this"
+                f" machine; {thing.cause} wants to make it: delete the one that is in the way"
+            )
+        return Conflict(str(error))
+    return Retryable(str(error))

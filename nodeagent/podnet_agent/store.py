@@ -1,0 +1,384 @@
+"""The node's records in SQLite: objects, attachments, addresses, ports. Writer thread only.
+
+The file lies in /run, so a reboot takes records and namespaces together and nothing needs fsync.
+What must be unique is UNIQUE in the schema: the database refuses to give anything out twice.
+"""
+
+import json
+import sqlite3
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from ipaddress import ip_address, ip_interface, ip_network
+from typing import Any, Literal
+
+from podnet.addresses import IPAddress, IPInterface, IPNetwork, at, candidates, gateway
+from podnet.addresses import host_numbers as numbers_of
+from podnet.addresses import mac_for
+from podnet.attachment import Attachment, AttachRequest, PublishedPort
+from podnet.errors import Conflict, Retryable
+from podnet.network import Network
+from podnet.objects import Netns
+
+QUARANTINE_SECONDS = 30
+"""How long a released address rests, so that neighbours forget its last owner's MAC."""
+
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS object (kind TEXT, namespace TEXT, name TEXT, body TEXT NOT NULL,
+  status TEXT NOT NULL DEFAULT '{}', PRIMARY KEY (kind, namespace, name)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS attachment (number INTEGER PRIMARY KEY AUTOINCREMENT,
+  sandbox_id TEXT NOT NULL, ifname TEXT NOT NULL, network TEXT NOT NULL,
+  state TEXT NOT NULL DEFAULT 'adding', body TEXT NOT NULL DEFAULT '{}',
+  UNIQUE (sandbox_id, ifname));
+CREATE TABLE IF NOT EXISTS address (network TEXT, host_number BLOB, number INTEGER, released REAL,
+  PRIMARY KEY (network, host_number)) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS address_number ON address (number);
+CREATE INDEX IF NOT EXISTS address_released ON address (released) WHERE released IS NOT NULL;
+CREATE TABLE IF NOT EXISTS port (protocol TEXT, host_port INTEGER, host_ip TEXT, number INTEGER,
+  PRIMARY KEY (protocol, host_port, host_ip)) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS port_number ON port (number);
+CREATE TABLE IF NOT EXISTS last (network TEXT PRIMARY KEY, host_number BLOB) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS subnets (network TEXT PRIMARY KEY, cidrs TEXT) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS sysctl (name TEXT PRIMARY KEY, before TEXT) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS version (resource INTEGER);
+INSERT INTO version SELECT 0 WHERE NOT EXISTS (SELECT 1 FROM version);
+"""
+
+State = Literal["adding", "ready", "removing"]
+Body = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """An attachment and how far it is: only `ready` ones are desired."""
+
+    attachment: Attachment
+    state: State
+
+
+class Store:
+    """A class and no protocol: the test double of SQLite is SQLite with ':memory:'."""
+
+    def __init__(self, path: str) -> None:
+        self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        self._db.executescript("PRAGMA journal_mode=WAL; PRAGMA synchronous=OFF;" + SCHEMA)
+
+    def close(self) -> None:
+        """The file can be removed after this."""
+        self._db.close()
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            yield self._db
+        except BaseException:
+            self._db.execute("ROLLBACK")
+            raise
+        self._db.execute("COMMIT")
+
+    # Objects: bodies as the API has them; `status` apart, as the API server's subresource.
+
+    def put(self, kind: str, namespace: str, name: str, body: Body) -> None:
+        """Write an object's metadata and spec; its status stays."""
+        self._db.execute(
+            "INSERT INTO object (kind, namespace, name, body) VALUES (?, ?, ?, ?)"
+            " ON CONFLICT DO UPDATE SET body = excluded.body",
+            (kind, namespace, name, json.dumps(body)),
+        )
+
+    def put_status(self, kind: str, namespace: str, name: str, status: Body) -> None:
+        """Write an object's status, if the object is still there."""
+        self._db.execute(
+            "UPDATE object SET status = ? WHERE kind = ? AND namespace = ? AND name = ?",
+            (json.dumps(status), kind, namespace, name),
+        )
+
+    def get(self, kind: str, namespace: str, name: str) -> Body | None:
+        """The object with its status, or None."""
+        row = self._db.execute(
+            "SELECT body, status FROM object WHERE kind = ? AND namespace = ? AND name = ?",
+            (kind, namespace, name),
+        ).fetchone()
+        return {**json.loads(row[0]), "status": json.loads(row[1])} if row else None
+
+    def objects(self, kind: str, namespace: str | None = None) -> list[Body]:
+        """All objects of a kind, of one namespace or of all, by namespace and name."""
+        rows = self._db.execute(
+            "SELECT body, status FROM object WHERE kind = ? AND namespace = coalesce(?, namespace)"
+            " ORDER BY namespace, name",
+            (kind, namespace),
+        )
+        return [{**json.loads(body), "status": json.loads(status)} for body, status in rows]
+
+    def forget(self, kind: str, namespace: str, name: str) -> None:
+        """Delete the object's row."""
+        self._db.execute(
+            "DELETE FROM object WHERE kind = ? AND namespace = ? AND name = ?",
+            (kind, namespace, name),
+        )
+
+    def next_version(self) -> int:
+        """A resource version nobody had before."""
+        row = self._db.execute("UPDATE version SET resource = resource + 1 RETURNING resource")
+        version: int = row.fetchone()[0]
+        return version
+
+    # What was once decided of a network or found on the machine, and holds from then on.
+
+    def subnets(self, network: str) -> tuple[IPNetwork, ...]:
+        """The network's recorded subnets; empty before they are decided."""
+        row = self._db.execute("SELECT cidrs FROM subnets WHERE network = ?", (network,)).fetchone()
+        return tuple(ip_network(text) for text in json.loads(row[0])) if row else ()
+
+    def record_subnets(self, network: str, subnets: Sequence[IPNetwork]) -> None:
+        """Keep them until the network is forgotten."""
+        self._db.execute(
+            "INSERT OR REPLACE INTO subnets VALUES (?, ?)",
+            (network, json.dumps([str(subnet) for subnet in subnets])),
+        )
+
+    def forget_network(self, network: str) -> None:
+        """A network of that name may come with other subnets now."""
+        with self._transaction() as db:
+            for table in ("subnets", "last", "address"):
+                db.execute(f"DELETE FROM {table} WHERE network = ?", (network,))
+
+    def sysctls(self) -> Mapping[str, str]:
+        """The host's values that podnet changed, as they were before."""
+        return dict(self._db.execute("SELECT name, before FROM sysctl"))
+
+    def record_sysctl(self, name: str, before: str) -> None:
+        """Remember what stood there before podnet first wrote it."""
+        self._db.execute("INSERT OR IGNORE INTO sysctl VALUES (?, ?)", (name, before))
+
+    # Attachments.
+
+    def reserve(self, network: Network, request: AttachRequest) -> Attachment:
+        """Write the attachment down, addresses and ports claimed, before anything is built.
+
+        Conflict when the interface, an address or a port is taken (it names the holder);
+        Retryable when the network has no free address.
+        """
+        with self._transaction() as db:
+            try:
+                cursor = db.execute(
+                    "INSERT INTO attachment (sandbox_id, ifname, network) VALUES (?, ?, ?)",
+                    (request.sandbox_id, request.ifname, network.name),
+                )
+            except sqlite3.IntegrityError:
+                raise Conflict(
+                    f"{request.owner}: interface {request.ifname} of sandbox {request.sandbox_id}"
+                    f" exists already: detach it first or choose another name"
+                ) from None
+            number = cursor.lastrowid
+            assert number is not None
+            addresses = self._claim_addresses(network, request, number)
+            for port in request.ports:
+                self._claim_port(request, port, number)
+            attachment = Attachment(
+                number, request, addresses, request.mac or mac_for(addresses[0].ip)
+            )
+            db.execute(
+                "UPDATE attachment SET body = ? WHERE number = ?",
+                (json.dumps(_to_body(attachment)), number),
+            )
+        return attachment
+
+    def complete(self, number: int) -> None:
+        """From here on the attachment is desired."""
+        self._db.execute("UPDATE attachment SET state = 'ready' WHERE number = ?", (number,))
+
+    def abandon(self, number: int) -> None:
+        """From here on it may only be undone; survives a crash."""
+        self._db.execute("UPDATE attachment SET state = 'removing' WHERE number = ?", (number,))
+
+    def release(self, number: int) -> None:
+        """The record goes; its address rests for QUARANTINE_SECONDS, its ports are free."""
+        with self._transaction() as db:
+            db.execute("DELETE FROM attachment WHERE number = ?", (number,))
+            db.execute("DELETE FROM port WHERE number = ?", (number,))
+            db.execute(
+                "UPDATE address SET released = ? WHERE number = ?", (time.monotonic(), number)
+            )
+
+    def find(self, sandbox_id: str, ifname: str) -> Record | None:
+        """The record of one interface of one sandbox."""
+        rows = self._records("WHERE sandbox_id = ? AND ifname = ?", (sandbox_id, ifname))
+        return next(rows, None)
+
+    def of_sandbox(self, sandbox_id: str) -> tuple[Record, ...]:
+        """All interfaces of one sandbox, oldest first."""
+        return tuple(self._records("WHERE sandbox_id = ? ORDER BY number", (sandbox_id,)))
+
+    def records(self) -> tuple[Record, ...]:
+        """All attachments, oldest first."""
+        return tuple(self._records("ORDER BY number", ()))
+
+    def newest(self) -> int:
+        """The highest attachment number given out so far."""
+        row = self._db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'attachment'")
+        found = row.fetchone()
+        return found[0] if found else 0
+
+    def usage(self, network: str) -> int:
+        """How many host numbers of the network are given out."""
+        row = self._db.execute(
+            "SELECT count(*) FROM address WHERE network = ? AND released IS NULL", (network,)
+        )
+        count: int = row.fetchone()[0]
+        return count
+
+    def _records(self, where: str, values: Sequence[object]) -> Iterator[Record]:
+        for number, body, state in self._db.execute(
+            f"SELECT number, body, state FROM attachment {where}", values
+        ):
+            yield Record(_from_body(number, json.loads(body)), state)
+
+    def _claim_addresses(
+        self, network: Network, request: AttachRequest, number: int
+    ) -> tuple[IPInterface, ...]:
+        """The fixed addresses, and for families without one the same host number or a free one."""
+        fixed = {address.version: address for address in request.addresses}
+        for address in request.addresses:
+            _check_fixed(network, request, address)
+        hosts = {
+            version: int(address) - int(_cidr(network, version).network_address)
+            for version, address in fixed.items()
+        }
+        self._db.execute(
+            "DELETE FROM address WHERE released < ?", (time.monotonic() - QUARANTINE_SECONDS,)
+        )
+        for version, host in sorted(hosts.items()):
+            if not self._claim(network.name, host, number):
+                self._taken(network, request, host, fixed[version])
+        chosen = min(hosts.values()) if hosts else self._choose(network, request, number)
+        return tuple(at(cidr, hosts.get(cidr.version, chosen)) for cidr in network.pod_cidrs)
+
+    def _claim(self, network: str, host: int, number: int) -> bool:
+        """True when the host number is this attachment's now (or was)."""
+        key = host.to_bytes(16, "big")
+        done = self._db.execute(
+            "INSERT INTO address VALUES (?, ?, ?, NULL) ON CONFLICT DO NOTHING",
+            (network, key, number),
+        )
+        if done.rowcount:
+            return True
+        row = self._db.execute(
+            "SELECT number FROM address WHERE network = ? AND host_number = ?", (network, key)
+        ).fetchone()
+        return bool(row[0] == number)
+
+    def _choose(self, network: Network, request: AttachRequest, number: int) -> int:
+        row = self._db.execute(
+            "SELECT host_number FROM last WHERE network = ?", (network.name,)
+        ).fetchone()
+        after = int.from_bytes(row[0], "big") if row else None
+        for host in candidates(numbers_of(network.pod_cidrs), after):
+            if self._claim(network.name, host, number):
+                self._db.execute(
+                    "INSERT OR REPLACE INTO last VALUES (?, ?)",
+                    (network.name, host.to_bytes(16, "big")),
+                )
+                return host
+        ranges = ", ".join(str(cidr) for cidr in network.pod_cidrs)
+        raise Retryable(
+            f"{request.owner}: {network.cause} has no free address in {ranges}: delete sandboxes"
+            f" (an address rests {QUARANTINE_SECONDS} s) or use another network"
+        )
+
+    def _taken(
+        self, network: Network, request: AttachRequest, host: int, address: IPAddress
+    ) -> None:
+        row = self._db.execute(
+            "SELECT body, released FROM address LEFT JOIN attachment USING (number)"
+            " WHERE address.network = ? AND host_number = ?",
+            (network.name, host.to_bytes(16, "big")),
+        ).fetchone()
+        if row[1] is not None or row[0] is None:
+            raise Retryable(
+                f"{request.owner}: {address} was released less than {QUARANTINE_SECONDS} s ago"
+            )
+        holder = json.loads(row[0]).get("owner", "another sandbox")
+        raise Conflict(
+            f"{request.owner} spec.network.addresses: {address} is taken by {holder} (host number"
+            f" {host} of {network.cause}): choose another or leave it out"
+        )
+
+    def _claim_port(self, request: AttachRequest, port: PublishedPort, number: int) -> None:
+        host_ip = str(port.host_ip or "")
+        row = self._db.execute(
+            "SELECT body FROM port JOIN attachment USING (number) WHERE protocol = ?"
+            " AND host_port = ? AND (host_ip = ? OR host_ip = '' OR ? = '')",
+            (port.protocol, port.host_port, host_ip, host_ip),
+        ).fetchone()
+        if row:
+            holder = json.loads(row[0]).get("owner") or request.owner
+            raise Conflict(
+                f"{request.owner} spec.network.ports: host port {port.host_port}/{port.protocol}"
+                f" is published by {holder} already: choose another hostPort or hostIP"
+            )
+        self._db.execute(
+            "INSERT INTO port VALUES (?, ?, ?, ?)",
+            (port.protocol, port.host_port, host_ip, number),
+        )
+
+
+def _cidr(network: Network, version: int) -> IPNetwork:
+    return next(cidr for cidr in network.pod_cidrs if cidr.version == version)
+
+
+def _check_fixed(network: Network, request: AttachRequest, address: IPAddress) -> None:
+    """Conflict when no pod of the network could have that address."""
+    where = f"{request.owner} spec.network.addresses: {address}"
+    ranges = [cidr for cidr in network.pod_cidrs if cidr.version == address.version]
+    if not ranges:
+        raise Conflict(f"{where}: {network.cause} has no IPv{address.version} subnet")
+    cidr = ranges[0]
+    if address not in cidr:
+        raise Conflict(f"{where} lies outside {network.cause}, whose range is {cidr}")
+    if address == gateway(cidr):
+        raise Conflict(f"{where} is the gateway of {network.cause}, on the bridge: choose another")
+    if address == cidr.network_address:
+        raise Conflict(f"{where} is the network address of {cidr}: choose another")
+    if address.version == 4 and address == cidr.broadcast_address:
+        raise Conflict(f"{where} is the broadcast address of {cidr}: choose another")
+
+
+def _to_body(attachment: Attachment) -> Body:
+    request = attachment.request
+    return {
+        "sandbox": request.sandbox_id,
+        "ifname": request.ifname,
+        "netns": request.netns,
+        "network": request.network,
+        "owner": request.owner,
+        "fixed": [str(address) for address in request.addresses],
+        "mac": [request.mac, attachment.mac],
+        "ports": [
+            [port.host_port, port.container_port, port.protocol, str(port.host_ip or "")]
+            for port in request.ports
+        ],
+        "routes": [str(route) for route in request.routes],
+        "addresses": [str(interface) for interface in attachment.addresses],
+    }
+
+
+def _from_body(number: int, body: Body) -> Attachment:
+    request = AttachRequest(
+        sandbox_id=body["sandbox"],
+        ifname=body["ifname"],
+        netns=Netns(body["netns"]),
+        network=body["network"],
+        owner=body["owner"],
+        addresses=tuple(ip_address(text) for text in body["fixed"]),
+        mac=body["mac"][0],
+        ports=tuple(
+            PublishedPort(host, container, protocol, ip_address(ip) if ip else None)
+            for host, container, protocol, ip in body["ports"]
+        ),
+        routes=tuple(ip_network(text) for text in body["routes"]),
+    )
+    addresses = tuple(ip_interface(text) for text in body["addresses"])
+    return Attachment(number, request, addresses, body["mac"][1])
