@@ -37,8 +37,9 @@ on port 80 and ping."""
 
 @dataclass(frozen=True, slots=True)
 class Sandboxed:
-    """A network namespace that podnet makes, and who wants it."""
+    """A network namespace that podnet makes, for which sandbox, and who wants it."""
 
+    sandbox_id: str
     path: Netns
     owner: str
 

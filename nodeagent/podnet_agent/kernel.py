@@ -20,7 +20,7 @@ from podnet.objects import (
     Sysctl,
     Veth,
 )
-from podnet.plan import Add, Operation, Remove
+from podnet.plan import Operation, Remove
 from podnet_agent import namespaces
 from podnet_agent.message import Message, batch, delete_trash, messages
 from podnet_agent.namespaces import NoSuchInterface, Opened, interface_index, route_socket
@@ -62,6 +62,7 @@ class Kernel:
         self._indexes: dict[str, int] = {}  # of our bridges; a stale one is found by its error
         self._sequence = 1
         self.sends = 0
+        self.trash = False  # links wait for `sweep`
 
     def apply(self, operations: Sequence[Operation]) -> None:
         """Carry out a plan in its order: one send for each run of operations on one channel.
@@ -92,6 +93,7 @@ class Kernel:
 
     def sweep(self) -> None:
         """Delete what waits in the trash group: one message, one grace period for all of it."""
+        self.trash = False
         sequence = self._next(1)
         self._host.send(batch([delete_trash()], sequence))
         _acknowledgements(self._host, sequence, 1)
@@ -122,8 +124,8 @@ class Kernel:
 
         outgoing: list[tuple[Message, Operation]] = []
         for operation in run:
-            if isinstance(operation, Add) and operation.what.key[0] == "link":
-                self._indexes.pop(operation.what.key[2], None)
+            if isinstance(operation.what, Veth) and isinstance(operation, Remove):
+                self.trash = True
             try:
                 packed = messages(operation, index, opened.fd)
             except NoSuchInterface:  # made earlier in this very batch: send that first

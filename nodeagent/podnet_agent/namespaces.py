@@ -53,6 +53,11 @@ def unmount(target: str) -> None:
             raise
 
 
+def mount_tmpfs(target: Path) -> None:
+    """A tmpfs of the size the kernel gives by itself (half the memory), for root alone."""
+    _check(_libc.mount(b"podnet", str(target).encode(), b"tmpfs", 0, b"mode=0700"), str(target))
+
+
 def shared_folder(path: Path) -> None:
     """Make a folder whose mounts other mount namespaces see too, as `ip netns` does."""
     path.mkdir(mode=0o755, parents=True, exist_ok=True)

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from ipaddress import ip_address, ip_interface, ip_network
 from typing import Any, Literal
 
-from podnet.addresses import IPAddress, IPInterface, IPNetwork, at, candidates, gateway
+from podnet.addresses import IPAddress, IPInterface, IPNetwork, at, candidates, gateway, mac_for
 from podnet.addresses import host_numbers as numbers_of
-from podnet.addresses import mac_for
 from podnet.attachment import Attachment, AttachRequest, PublishedPort
+from podnet.desired import Sandboxed
 from podnet.errors import Conflict, Retryable
 from podnet.network import Network
 from podnet.objects import Netns
@@ -27,6 +27,8 @@ QUARANTINE_SECONDS = 30
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS object (kind TEXT, namespace TEXT, name TEXT, body TEXT NOT NULL,
   status TEXT NOT NULL DEFAULT '{}', PRIMARY KEY (kind, namespace, name)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS sandbox (id TEXT PRIMARY KEY, netns TEXT NOT NULL, owner TEXT NOT NULL,
+  state TEXT NOT NULL DEFAULT 'adding') WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS attachment (number INTEGER PRIMARY KEY AUTOINCREMENT,
   sandbox_id TEXT NOT NULL, ifname TEXT NOT NULL, network TEXT NOT NULL,
   state TEXT NOT NULL DEFAULT 'adding', body TEXT NOT NULL DEFAULT '{}',
@@ -152,6 +154,33 @@ class Store:
     def record_sysctl(self, name: str, before: str) -> None:
         """Remember what stood there before podnet first wrote it."""
         self._db.execute("INSERT OR IGNORE INTO sysctl VALUES (?, ?)", (name, before))
+
+    # Namespaces that podnet made.
+
+    def add_namespace(self, namespace: Sandboxed) -> None:
+        """Write it down before it is made."""
+        self._db.execute(
+            "INSERT OR REPLACE INTO sandbox (id, netns, owner) VALUES (?, ?, ?)",
+            (namespace.sandbox_id, namespace.path, namespace.owner),
+        )
+
+    def set_namespace(self, sandbox_id: str, state: State) -> None:
+        """How far it is."""
+        self._db.execute("UPDATE sandbox SET state = ? WHERE id = ?", (state, sandbox_id))
+
+    def drop_namespace(self, sandbox_id: str) -> None:
+        """Its record goes."""
+        self._db.execute("DELETE FROM sandbox WHERE id = ?", (sandbox_id,))
+
+    def namespaces(self, *states: State) -> tuple[Sandboxed, ...]:
+        """Those in one of the given states, all without."""
+        return tuple(
+            Sandboxed(sandbox_id, Netns(path), owner)
+            for sandbox_id, path, owner, state in self._db.execute(
+                "SELECT id, netns, owner, state FROM sandbox ORDER BY id"
+            )
+            if not states or state in states
+        )
 
     # Attachments.
 

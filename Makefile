@@ -1,0 +1,52 @@
+# podnet: `make demo`, then `make test`. Both install what they need (Debian packages as root, the rest in .venv).
+PYTHON ?= python3
+BIN := .venv/bin
+PACKAGES := python3-venv runc conmon libnftables1 nftables iproute2 iptables procps util-linux \
+	busybox-static docker.io containernetworking-plugins gcc libc6-dev
+
+.PHONY: demo test check unit netns bench format install packages clean
+
+demo: install ## the article's four modes, each proving itself, in a private host
+	@$(BIN)/python demo/demo.py
+
+test: install ## every test there is
+	@$(MAKE) --no-print-directory check
+	@$(MAKE) --no-print-directory netns
+
+check: install ## format, lint, types, import contracts, unit tests: seconds, no root
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/pytest tests/unit
+
+netns: install ## the kernel does what we meant: root, private network namespaces
+	$(BIN)/pytest tests/netns
+
+bench: install ## how fast, beside the peers, in interleaved rounds
+	$(BIN)/python -m bench
+
+format: install
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+install: packages .venv/installed ## what the targets above need
+
+packages:
+	@missing=$$(for package in $(PACKAGES); do dpkg-query -W -f '$${db:Status-Abbrev}' $$package 2>/dev/null \
+		| grep -q '^ii' || echo $$package; done); \
+	if [ -n "$$missing" ]; then \
+		echo "installing Debian packages:" $$missing; \
+		apt-get update -qq && DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 \
+			apt-get install -qq -y --no-install-recommends $$missing > /dev/null; \
+	fi
+
+.venv/installed: requirements/dev.txt pyproject.toml
+	@echo "installing Python packages into .venv"
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+clean:
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist build

@@ -1,0 +1,57 @@
+"""`podnet-agent serve | doctor | ruleset`: the agent as a process."""
+
+import argparse
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import sys
+
+from podnet.errors import PodNetError
+
+
+def main() -> None:
+    """Entry point; an error is one sentence on standard error and exit code 1."""
+    parser = argparse.ArgumentParser(prog="podnet-agent", description=__doc__)
+    verbs = parser.add_subparsers(dest="verb", required=True)
+    verbs.add_parser("serve", help="build what the objects want, and keep it so, until stopped")
+    verbs.add_parser("ruleset", help="print the nftables table without its elements")
+    arguments = parser.parse_args()
+    try:
+        if arguments.verb == "ruleset":
+            from podnet.ruleset import TEXT
+
+            print(TEXT, end="")
+        else:
+            _need_root()
+            logging.basicConfig(
+                level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s"
+            )
+            asyncio.run(_serve())
+    except PodNetError as error:
+        sys.exit(f"podnet-agent: {error}")
+
+
+def _need_root() -> None:
+    if os.geteuid() != 0:
+        raise PodNetError("the agent makes namespaces and links: run it as root")
+
+
+async def _serve() -> None:
+    from podnet_agent.daemon import running
+
+    async with running() as service:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, service.stopping.set)
+        beside = asyncio.create_task(service.run())
+        stopped = asyncio.create_task(service.stopping.wait())
+        await asyncio.wait({beside, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        beside.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await beside  # a bug in there ends the process; the next one repairs
+
+
+if __name__ == "__main__":
+    main()

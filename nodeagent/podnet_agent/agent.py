@@ -1,0 +1,201 @@
+"""The agent's decisions on this node: attach, detach, refresh, reconcile, explain.
+
+Synchronous and without a lock: the writer thread alone calls it, one change at a time.
+"""
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from podnet.attachment import Attachment, AttachRequest
+from podnet.desired import (
+    DroppingChain,
+    NodeState,
+    Sandboxed,
+    attachment_objects,
+    desired,
+    namespace_objects,
+    residue,
+)
+from podnet.errors import Conflict, PodNetError, Retryable
+from podnet.explain import Line, explain
+from podnet.network import Network, Node
+from podnet.objects import HOST, NOTHING, KernelObject, Key, Netns, Observed, Sysctl
+from podnet.plan import Change, Plan, as_seen, plan
+from podnet_agent.kernel import ApplyError, Kernel, translate
+from podnet_agent.ports import Ports
+from podnet_agent.store import Record, Store
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What an observation has to look for; made by the writer, answered by the reader."""
+
+    newest: int
+    wanted: Collection[Key]
+    sysctls: Mapping[str, str | None]  # host values by name, with what stood there before podnet
+    namespaces: tuple[Netns, ...]
+
+
+@dataclass
+class Agent:
+    """The one attachment path, the one plan."""
+
+    store: Store
+    kernel: Kernel
+    ports: Ports
+    node: Node
+    networks: Mapping[str, Network] = field(default_factory=dict)
+    dropping: tuple[DroppingChain, ...] = ()
+    conflicts: tuple[Conflict, ...] = ()  # of the last reconcile
+
+    def attach(self, request: AttachRequest, namespace: Sandboxed | None = None) -> Attachment:
+        """Wire one interface of one sandbox, or leave nothing behind. For every kind of sandbox.
+
+        With `namespace` the sandbox's network namespace is made first, in the same plan.
+        """
+        network = self.network(request.network)
+        attachment = self.store.reserve(network, request)
+        try:
+            self.ports.hold(attachment.number, request.ports)
+            self._make(attachment_objects(network, attachment), namespace)
+        except BaseException:
+            self.ports.release(attachment.number)
+            self.store.release(attachment.number)
+            raise
+        self.store.complete(attachment.number)
+        return attachment
+
+    def make_namespace(self, namespace: Sandboxed) -> None:
+        """A network namespace with nothing but `lo`: mode None."""
+        self._make((), namespace)
+
+    def detach(self, sandbox_id: str, ifname: str) -> bool:
+        """Undo an attachment; False when there is none. A namespace that is gone is no obstacle."""
+        record = self.store.find(sandbox_id, ifname)
+        if record is None:
+            return False
+        self._undo(record)
+        return True
+
+    def demolish(self, sandbox_id: str) -> None:
+        """Undo everything of a sandbox: attachments, then its namespace. Goes on over errors."""
+        errors: list[PodNetError] = []
+        for record in self.store.of_sandbox(sandbox_id):
+            try:
+                self._undo(record)
+            except PodNetError as error:
+                errors.append(error)
+        for namespace in self.store.namespaces():
+            if namespace.sandbox_id == sandbox_id:
+                self.store.set_namespace(sandbox_id, "removing")
+                made = as_seen(namespace_objects(namespace))
+                self.kernel.apply(plan((), made).operations)
+                self.store.drop_namespace(sandbox_id)
+        if errors:
+            raise ExceptionGroup(f"sandbox {sandbox_id} left something behind", errors)
+
+    def recover(self) -> None:
+        """At start: what a dead agent left half done is undone, by the same undo as ever."""
+        for record in self.store.records():
+            if record.state != "ready":
+                self._undo(record)
+            else:
+                self.ports.hold(record.attachment.number, record.attachment.request.ports)
+        for namespace in self.store.namespaces("adding", "removing"):
+            self.demolish(namespace.sandbox_id)
+
+    def question(self, namespaces: Iterable[Netns] = ()) -> Question:
+        """What has to be observed before `reconcile`, `plan` or `explain`."""
+        state = self.state()
+        objects = [thing for thing in desired(state) if thing.netns == HOST]
+        before: dict[str, str | None] = dict(self.store.sysctls())
+        for thing in objects:
+            if isinstance(thing, Sysctl):
+                before.setdefault(thing.name, None)
+        return Question(
+            self.store.newest(), {thing.key for thing in objects}, before, tuple(namespaces)
+        )
+
+    def plan(self, observed: Observed, state: NodeState | None = None) -> Plan:
+        """What `podnet plan` prints and `reconcile` applies: the same value."""
+        return plan(desired(state or self.state(observed.newest)), observed)
+
+    def reconcile(self, observed: Observed) -> Plan:
+        """Make the node as desired. `observed` was read in the reader thread, attaches went on."""
+        todo = self.plan(observed)
+        self.conflicts = todo.conflicts
+        for operation in todo.operations:
+            match operation:
+                case Change(what=Sysctl(netns=netns, within=None) as new, was=Sysctl(value=old)):
+                    if netns == HOST:
+                        self.store.record_sysctl(new.name, old)
+        if todo.operations:
+            self.kernel.forget_indexes()
+            try:
+                self.kernel.apply(todo.operations)
+            except ApplyError as error:
+                raise translate(error) from error
+        return todo
+
+    def explain(self, sandbox_id: str, observed: Observed) -> tuple[Line, ...]:
+        """The same objects that `attach` added, beside what the kernel holds now."""
+        objects: list[KernelObject] = []
+        for namespace in self.store.namespaces():
+            if namespace.sandbox_id == sandbox_id:
+                objects += namespace_objects(namespace)
+        for record in self.store.of_sandbox(sandbox_id):
+            network = self.network(record.attachment.request.network)
+            objects += attachment_objects(network, record.attachment)
+        return explain(objects, observed)
+
+    def state(self, newest: int | None = None) -> NodeState:
+        """Everything complete in the store; with `newest` only attachments up to that number."""
+        ready = [record.attachment for record in self.store.records() if record.state == "ready"]
+        return NodeState(
+            node=self.node,
+            networks=tuple(self.networks.values()),
+            namespaces=self.store.namespaces("ready"),
+            attachments=tuple(
+                attachment for attachment in ready if newest is None or attachment.number <= newest
+            ),
+            dropping=self.dropping,
+        )
+
+    def network(self, name: str) -> Network:
+        """The network as this node builds it; Retryable while there is none of that name."""
+        try:
+            return self.networks[name]
+        except KeyError:
+            known = ", ".join(sorted(self.networks)) or "none"
+            raise Retryable(
+                f"PodNetwork/{name} is not on this node (there are: {known}): apply it first"
+            ) from None
+
+    def _make(self, objects: Iterable[KernelObject], namespace: Sandboxed | None) -> None:
+        """Add the objects, in the namespace if one is to be made, or leave nothing behind."""
+        wanted = [*(namespace_objects(namespace) if namespace else ()), *objects]
+        if namespace:
+            self.store.add_namespace(namespace)
+        try:
+            self.kernel.apply(plan(wanted, NOTHING).operations)
+        except ApplyError as error:
+            made = as_seen(operation.what for operation in error.done)
+            self.kernel.apply(plan((), made).operations)
+            if namespace:
+                self.store.drop_namespace(namespace.sandbox_id)
+            raise translate(error) from error
+        if namespace:
+            self.store.set_namespace(namespace.sandbox_id, "ready")
+
+    def _undo(self, record: Record) -> None:
+        number = record.attachment.number
+        self.store.abandon(number)
+        made = as_seen(residue(record.attachment))
+        self.kernel.apply(plan((), made).operations)
+        self.ports.release(number)
+        self.store.release(number)
+
+
+def conflicts_of(conflicts: Sequence[Conflict], network: Network) -> tuple[Conflict, ...]:
+    """Those that keep one network from being as it should."""
+    return tuple(conflict for conflict in conflicts if f"{network.cause} " in str(conflict))

@@ -1,0 +1,97 @@
+"""The agent put together: one store, one kernel, three threads, one socket."""
+
+import asyncio
+import contextlib
+import fcntl
+import os
+import socket
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+
+from aiohttp import web
+
+from podnet.errors import PodNetError
+from podnet_agent import forward, machine
+from podnet_agent.agent import Agent
+from podnet_agent.containers import Containers
+from podnet_agent.events import Events
+from podnet_agent.kernel import Kernel
+from podnet_agent.looking import Looker
+from podnet_agent.networks import Networks
+from podnet_agent.nft import Table
+from podnet_agent.objects import Objects
+from podnet_agent.paths import Paths
+from podnet_agent.ports import Ports
+from podnet_agent.sandboxes import Sandboxes
+from podnet_agent.server import application
+from podnet_agent.service import Service, Threads
+from podnet_agent.store import Store
+
+
+@asynccontextmanager
+async def running(paths: Paths) -> AsyncIterator[Service]:
+    """An agent that has taken over what it found and answers on its socket."""
+    paths.prepare()
+    listener = listen(paths)
+    threads = Threads()
+    store = Store(str(paths.store))
+    agent = await threads.write(_agent, store)
+    objects = Objects(store, threads.write)
+    networks = Networks(agent, threads.write, objects)
+    containers = Containers(paths, threads.write)
+    sandboxes = Sandboxes(agent, threads.write, objects, containers, paths, networks.need)
+    service = Service(agent, threads, objects, networks, sandboxes, Looker())
+    containers.exited = sandboxes.wake_id
+    runner = web.AppRunner(application(service), access_log=None)
+    events = Events()
+    try:
+        await service.start()
+        asyncio.get_running_loop().add_reader(
+            events.fileno(), lambda: events.read() and service.kernel_changed()
+        )
+        await runner.setup()
+        await web.SockSite(runner, listener).start()
+        yield service
+    finally:
+        asyncio.get_running_loop().remove_reader(events.fileno())
+        await sandboxes.close()
+        with contextlib.suppress(FileNotFoundError):
+            paths.socket.unlink()
+        await runner.cleanup()
+        threads.close()
+        store.close()
+        if service.emptied:
+            paths.clear()
+
+
+def _agent(store: Store) -> Agent:
+    """In the writer thread, whose sockets and libnftables context these are."""
+    kernel = Kernel(Table(), forward.Forward())
+    return Agent(store, kernel, Ports(), machine.read_node())
+
+
+@contextlib.contextmanager
+def alone(paths: Paths) -> Iterator[None]:
+    """No other agent runs on this machine while the block does; PodNetError if one does."""
+    with open(paths.run / "agent.lock", "w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise PodNetError(
+                f"an agent runs already on this machine (it holds {lock.name}): `podnet down` ends"
+                f" it with all that it built"
+            ) from None
+        yield
+
+
+def listen(paths: Paths) -> socket.socket:
+    """The agent's socket, root's alone. What a killed agent left is replaced."""
+    with contextlib.suppress(FileNotFoundError):
+        paths.socket.unlink()
+    listener = socket.socket(socket.AF_UNIX)
+    mask = os.umask(0o177)
+    try:
+        listener.bind(str(paths.socket))
+    finally:
+        os.umask(mask)
+    return listener

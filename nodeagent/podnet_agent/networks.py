@@ -1,0 +1,184 @@
+"""The PodNetworks of this machine: their subnets chosen, resolved for the node, reported on."""
+
+from podnet.addresses import IPNetwork, free_pool, host_numbers
+from podnet.api.manifest import from_body
+from podnet.errors import PodNetError, Retryable
+from podnet.network import Network, resolve
+from podnet.status import Claim, conditions
+from podnet_agent import machine
+from podnet_agent.agent import Agent, conflicts_of
+from podnet_agent.objects import Body, Objects, Write, name_of, timestamp
+
+LABEL = "podnet.dev/by-itself"
+BY_ITSELF: Body = {
+    "apiVersion": "podnet.dev/v1alpha1",
+    "kind": "PodNetwork",
+    "metadata": {"name": "default", "labels": {LABEL: "true"}},
+    "spec": {},
+}
+"""The network that exists by itself until somebody applies another one named `default`."""
+
+
+class Networks:
+    """Lives in the asyncio loop; the agent gets its resolved networks from here."""
+
+    def __init__(self, agent: Agent, write: Write, objects: Objects) -> None:
+        self._agent, self._write, self._objects = agent, write, objects
+        self._errors: dict[str, PodNetError] = {}
+
+    def may_replace(self, body: Body) -> bool:
+        """Whether another network may take this one's name: the one by itself, unused."""
+        return body["kind"] == "PodNetwork" and LABEL in body["metadata"].get("labels", {})
+
+    def is_used_by(self, network: str, sandbox: Body) -> bool:
+        """Whether a PodSandbox is on that network."""
+        wanted = sandbox["spec"].get("network", {})
+        return bool(
+            wanted.get("mode", "Bridge") == "Bridge"
+            and wanted.get("podNetwork", "default") == network
+        )
+
+    async def replace_default(self, body: Body) -> None:
+        """Make way for a `default` of the user's own, while nobody uses the one by itself."""
+        old = self._objects.get(*name_of(body))
+        if old is None or not self.may_replace(old) or old["spec"] == body["spec"]:
+            return
+        name = body["metadata"]["name"]
+        if await self._write(self._agent.store.usage, name):
+            raise Retryable(
+                f"PodNetwork/{name} has sandboxes on the subnet it chose by itself: delete them"
+                f" before you apply another one of that name"
+            )
+        await self.forget(name)
+
+    async def refresh(self) -> None:
+        """Resolve every network for the node as it is now."""
+        node, routes = machine.read_node(), machine.routes()
+        bodies = self._objects.list("PodNetwork")
+        await self._write(self._refresh, bodies, node, routes)
+
+    async def need(self, name: str) -> None:
+        """Return once the network can be attached to; else say why not."""
+        if name not in self._agent.networks:
+            error = self._errors.get(name)
+            if error:
+                raise error
+            self._agent.network(name)
+
+    async def forget(self, name: str) -> None:
+        """Its subnets may be chosen again."""
+        await self._write(self._agent.store.forget_network, name)
+        await self.refresh()
+
+    async def report(self) -> None:
+        """Write every network's status."""
+        for body in self._objects.list("PodNetwork"):
+            name = body["metadata"]["name"]
+            status = await self._write(self._status, body)
+            await self._objects.set_status(("PodNetwork", "", name), status)
+
+    def _refresh(
+        self, bodies: list[Body], node: machine.Node, routes: tuple[IPNetwork, ...]
+    ) -> None:
+        """In the writer thread."""
+        found: dict[str, Network] = {}
+        self._errors = {}
+        for body in bodies:
+            name = body["metadata"]["name"]
+            try:
+                found[name] = self._resolve(body, node, routes, list(found.values()))
+            except PodNetError as error:
+                self._errors[name] = error
+        self._agent.node = node
+        self._agent.networks = found
+
+    def _resolve(
+        self,
+        body: Body,
+        node: machine.Node,
+        routes: tuple[IPNetwork, ...],
+        others: list[Network],
+    ) -> Network:
+        podnetwork = from_body(body)
+        name = podnetwork.metadata.name
+        store = self._agent.store
+        subnets = store.subnets(name)
+        if not subnets:
+            subnets = tuple(podnetwork.spec.subnets) or _chosen(name, routes, others)
+            _refuse_overlaps(name, subnets, routes, others)
+            if any(subnet.version == 6 for subnet in subnets) and not node.ipv6:
+                raise Retryable(
+                    f"PodNetwork/{name} spec.subnets: this machine's kernel has IPv6 switched off"
+                    f" (ipv6.disable=1): leave the IPv6 subnet out or boot without that option"
+                )
+            store.record_subnets(name, subnets)
+        return resolve(podnetwork, subnets, subnets, node)
+
+    def _status(self, body: Body) -> Body:
+        """In the writer thread."""
+        name = body["metadata"]["name"]
+        network = self._agent.networks.get(name)
+        error = self._errors.get(name)
+        claims = []
+        status: Body = {}
+        if network is None:
+            claims.append(Claim("Ready", False, type(error).__name__, str(error)))
+        else:
+            problems = conflicts_of(self._agent.conflicts, network)
+            ready = not problems
+            claims.append(
+                Claim(
+                    "Ready",
+                    ready,
+                    "Built" if ready else "Conflict",
+                    "; ".join(str(problem) for problem in problems),
+                )
+            )
+            status = {
+                "subnets": [str(subnet) for subnet in network.subnets],
+                "bridge": network.bridge,
+                "mtu": network.pod_mtu,
+                "addressesUsed": self._agent.store.usage(name),
+                "addressesTotal": len(host_numbers(network.pod_cidrs))
+                if network.pod_cidrs[0].version == 4
+                else None,
+            }
+        before = body["status"].get("conditions", [])
+        generation = body["metadata"]["generation"]
+        status["conditions"] = conditions(claims, before, generation, timestamp())
+        return status
+
+
+def _chosen(
+    name: str, routes: tuple[IPNetwork, ...], others: list[Network]
+) -> tuple[IPNetwork, ...]:
+    taken = [*routes, *(subnet for other in others for subnet in other.subnets)]
+    pool = free_pool(taken)
+    if pool is None:
+        raise Retryable(
+            f"PodNetwork/{name}: every default pool overlaps a route of this machine: give"
+            f" spec.subnets"
+        )
+    return (pool,)
+
+
+def _refuse_overlaps(
+    name: str,
+    subnets: tuple[IPNetwork, ...],
+    routes: tuple[IPNetwork, ...],
+    others: list[Network],
+) -> None:
+    for subnet in subnets:
+        for other in others:
+            for theirs in other.subnets:
+                if subnet.version == theirs.version and subnet.overlaps(theirs):
+                    raise Retryable(
+                        f"PodNetwork/{name} spec.subnets: {subnet} overlaps {theirs} of"
+                        f" {other.cause}: choose another range"
+                    )
+        for route in routes:
+            if subnet.version == route.version and route.prefixlen and subnet.overlaps(route):
+                raise Retryable(
+                    f"PodNetwork/{name} spec.subnets: {subnet} overlaps this machine's route to"
+                    f" {route} (ip route): choose another range"
+                )

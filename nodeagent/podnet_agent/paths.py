@@ -1,0 +1,84 @@
+"""Where the agent keeps what it makes. A reboot empties all of it but the unpacked images."""
+
+import contextlib
+import ctypes
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from podnet.errors import PodNetError
+from podnet.objects import Netns
+from podnet_agent import namespaces
+
+TMPFS_MAGIC = 0x01021994
+"""linux/magic.h"""
+
+
+@dataclass(frozen=True, slots=True)
+class Paths:
+    """The folders of one agent."""
+
+    run: Path = Path("/run/podnet")
+    netns_folder: Path = Path("/run/netns")
+    images: Path = Path("/var/lib/podnet/images")
+
+    @property
+    def socket(self) -> Path:
+        """The agent's socket."""
+        return self.run / "agent.sock"
+
+    @property
+    def store(self) -> Path:
+        """The records."""
+        return self.run / "store.db"
+
+    def netns(self, sandbox_id: str) -> Netns:
+        """Where a sandbox's network namespace is pinned, so that `ip netns` knows it."""
+        return Netns(str(self.netns_folder / f"podnet-{sandbox_id}"))
+
+    def sandbox(self, sandbox_id: str) -> Path:
+        """The files that the sandbox's containers share."""
+        return self.run / "sandboxes" / sandbox_id
+
+    def remove_sandbox(self, sandbox_id: str) -> None:
+        """The sandbox's folder goes, with the namespaces that are pinned in it."""
+        folder = self.sandbox(sandbox_id)
+        for name in ("ipc", "uts"):
+            if (folder / name).exists():
+                namespaces.unpin(folder / name)
+        shutil.rmtree(folder, ignore_errors=True)
+
+    def prepare(self) -> None:
+        """The folders exist; `run` is on a tmpfs, since its records must not outlive a reboot."""
+        try:
+            self.run.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if not _on_tmpfs(self.run):
+                namespaces.mount_tmpfs(self.run)
+            for folder in (self.run / "sandboxes", self.run / "containers"):
+                folder.mkdir(mode=0o700, exist_ok=True)
+            namespaces.shared_folder(self.netns_folder)
+        except OSError as error:
+            raise PodNetError(
+                f"{self.run} can't be prepared: {error.strerror}: podnet runs as root, on a"
+                f" machine where it may mount"
+            ) from error
+
+    def clear(self) -> None:
+        """Everything under `run` goes; a tmpfs of ours is taken away."""
+        with contextlib.suppress(FileNotFoundError):
+            for entry in self.run.iterdir():
+                if entry.is_dir() and not entry.is_symlink():
+                    shutil.rmtree(entry, ignore_errors=True)
+                else:
+                    entry.unlink(missing_ok=True)
+            if os.path.ismount(self.run):
+                namespaces.unmount(str(self.run))
+            self.run.rmdir()
+
+
+def _on_tmpfs(path: Path) -> bool:
+    buffer = ctypes.create_string_buffer(256)
+    if ctypes.CDLL(None).statfs(str(path).encode(), buffer) < 0:
+        return False
+    return int.from_bytes(buffer.raw[:8], "little") == TMPFS_MAGIC

@@ -1,0 +1,248 @@
+"""What is asked of the agent: apply, delete, plan, explain, down; and the loop that keeps it so.
+
+Three threads: the asyncio loop serves; the writer alone changes store and kernel, one change at a
+time; the reader looks. Nothing is locked.
+"""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from podnet.api.machine import refused
+from podnet.api.manifest import Source, changes_refused, from_body, read, to_body
+from podnet.errors import Conflict, Invalid, PodNetError, Problem
+from podnet.explain import Line
+from podnet.objects import Netns, Observed
+from podnet.plan import Plan
+from podnet_agent.agent import Agent, Question
+from podnet_agent.networks import BY_ITSELF, Networks
+from podnet_agent.objects import Body, Name, Objects, name_of
+from podnet_agent.sandboxes import Sandboxes
+
+log = logging.getLogger(__name__)
+
+RESYNC_SECONDS = 60.0
+"""How often everything is looked at though nothing was heard."""
+FIRST_RETRY_SECONDS, LONGEST_RETRY_SECONDS = 0.5, 30.0
+SWEEP_SECONDS = 0.05
+"""How long removed links wait for company: with the deletion itself under 100 ms."""
+
+Look = Callable[[Question], Observed]
+
+
+class Threads:
+    """The writer and the reader, one thread each, as coroutines of the loop see them."""
+
+    def __init__(self) -> None:
+        self.written: Callable[[], None] = lambda: None  # called in the loop after every write
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="writer")
+        self._reader = ThreadPoolExecutor(1, thread_name_prefix="reader")
+
+    async def write(self, function: Callable[..., Any], *args: Any) -> Any:
+        """Run in the writer thread: the only place where store and kernel are changed."""
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._writer, function, *args)
+        finally:
+            self.written()
+
+    async def read(self, function: Callable[..., Any], *args: Any) -> Any:
+        """Run in the reader thread."""
+        return await asyncio.get_running_loop().run_in_executor(self._reader, function, *args)
+
+    def close(self) -> None:
+        """Wait for what is under way."""
+        self._reader.shutdown()
+        self._writer.shutdown()
+
+
+class Service:
+    """One agent. Lives in the asyncio loop."""
+
+    def __init__(
+        self,
+        agent: Agent,
+        threads: Threads,
+        objects: Objects,
+        networks: Networks,
+        sandboxes: Sandboxes,
+        look: Look,
+    ) -> None:
+        self.agent, self.threads, self.objects = agent, threads, objects
+        self.networks, self.sandboxes = networks, sandboxes
+        self._look = look
+        self._changed = asyncio.Event()
+        self._sweep = asyncio.Event()
+        self.stopping = asyncio.Event()
+        threads.written = self._written
+        objects.changed = self.object_changed
+
+    def kernel_changed(self) -> None:
+        """Something of ours in the kernel may have changed: look soon."""
+        self._changed.set()
+
+    def _written(self) -> None:
+        if self.agent.kernel.trash:
+            self._sweep.set()
+
+    def object_changed(self, name: Name) -> None:
+        """An object was written or went."""
+        if name[0] == "PodSandbox":
+            self.sandboxes.wake(name)
+        else:
+            self._changed.set()
+
+    async def start(self) -> None:
+        """Take over what an earlier agent left, then bring up what is wanted."""
+        await self.objects.load()
+        await self.threads.write(self.agent.recover)
+        if self.objects.get("PodNetwork", "", "default") is None:
+            await self.objects.apply(BY_ITSELF)
+        await self.networks.refresh()
+        await self.reconcile()
+        for body in self.objects.list("PodSandbox"):
+            self.sandboxes.wake(name_of(body))
+
+    # What the socket offers.
+
+    async def apply(self, sources: Sequence[Source]) -> tuple[list[Body], list[str]]:
+        """Write all objects of the sources, or, with Invalid, none."""
+        bodies = self.validated(sources)
+        results = []
+        for body in sorted(bodies, key=lambda body: body["kind"]):  # networks before sandboxes
+            kind, namespace, name = name_of(body)
+            if kind == "PodNetwork":
+                await self.networks.replace_default(body)
+            action = await self.objects.apply(body)
+            results.append({"kind": kind, "namespace": namespace, "name": name, "action": action})
+        if any(result["kind"] == "PodNetwork" for result in results):
+            await self.networks.refresh()
+            await self.reconcile()
+            self.sandboxes.wake_all()
+        return results, [warning for body in bodies for warning in _warnings(body)]
+
+    def validated(self, sources: Sequence[Source]) -> list[Body]:
+        """The objects as they would be stored; Invalid with every problem there is."""
+        resources = read(sources)
+        problems: list[Problem] = []
+        bodies = []
+        for resource in resources:
+            body = to_body(resource)
+            old = self.objects.get(*name_of(body))
+            problems += refused(resource)
+            if old is not None and "deletionTimestamp" in old["metadata"]:
+                place = "/".join(part for part in name_of(body) if part)
+                problems.append(Problem(place, "is being deleted: wait, then apply again"))
+            elif old is not None and not self.networks.may_replace(old):
+                problems += changes_refused(from_body(old), resource)
+            bodies.append(body)
+        if problems:
+            raise Invalid(problems)
+        return bodies
+
+    async def delete(self, name: Name) -> Body:
+        """Take the object down and wait until it is gone; KeyError when there is none."""
+        body = self.objects.get(*name)
+        if body is None:
+            raise KeyError(name)
+        if name[0] == "PodSandbox":
+            await self.objects.mark_deleted(name)
+            self.sandboxes.wake(name)
+            await self.objects.gone(name)
+        else:
+            users = [
+                f"{other['metadata']['namespace']}/{other['metadata']['name']}"
+                for other in self.objects.list("PodSandbox")
+                if self.networks.is_used_by(name[2], other)
+            ]
+            if users:
+                raise Conflict(
+                    f"PodNetwork/{name[2]} is in use by PodSandbox {', '.join(users[:5])}:"
+                    f" delete {'them' if len(users) > 1 else 'it'} first"
+                )
+            await self.objects.remove(name)
+            await self.networks.forget(name[2])
+            await self.reconcile()
+        return body
+
+    async def look(self, namespaces: Sequence[Netns] = ()) -> Observed:
+        """What the kernel holds of ours, now."""
+        question = await self.threads.write(self.agent.question, tuple(namespaces))
+        observed: Observed = await self.threads.read(self._look, question)
+        return observed
+
+    async def reconcile(self) -> Plan:
+        """Look, and make the node as desired."""
+        observed = await self.look()
+        plan: Plan = await self.threads.write(self.agent.reconcile, observed)
+        for operation in plan.operations:
+            log.info("%s %s", type(operation).__name__.lower(), operation.what.key)
+        await self.networks.report()
+        if plan.operations:
+            self.sandboxes.forget_wiring()
+        return plan
+
+    async def explain(self, body: Body) -> tuple[Line, ...]:
+        """Every kernel object of one sandbox, beside what is there."""
+        sandbox_id = body["status"].get("sandboxID", "")
+        path = body["status"].get("netns", {}).get("path", "")
+        observed = await self.look([Netns(path)] if path.startswith("/run/netns/") else ())
+        lines: tuple[Line, ...] = await self.threads.write(self.agent.explain, sandbox_id, observed)
+        return lines
+
+    async def down(self) -> Body:
+        """Take everything away that podnet made on this machine; the agent ends afterwards."""
+        names = [name_of(body) for body in self.objects.list("PodSandbox")]
+        removed = {"podsandboxes": len(names), "podnetworks": len(self.objects.list("PodNetwork"))}
+        results = await asyncio.gather(
+            *(self.delete(name) for name in names), return_exceptions=True
+        )
+        notes = [str(result) for result in results if isinstance(result, BaseException)]
+        for body in self.objects.list("PodNetwork"):
+            name = name_of(body)
+            await self.objects.remove(name)
+            await self.networks.forget(name[2])
+        await self.reconcile()
+        await self.threads.write(self.agent.kernel.sweep)
+        notes += [str(conflict) for conflict in self.agent.conflicts]
+        return {"removed": removed, "notes": notes}
+
+    # What goes on beside.
+
+    async def run(self) -> None:
+        """Repair what changed, sweep what was removed, until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._reconciling())
+            group.create_task(self._sweeping())
+
+    async def _reconciling(self) -> None:
+        delay = FIRST_RETRY_SECONDS
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(RESYNC_SECONDS):
+                    await self._changed.wait()
+            self._changed.clear()
+            try:
+                await self.networks.refresh()
+                await self.reconcile()
+                delay = FIRST_RETRY_SECONDS
+            except PodNetError as error:
+                log.warning("reconcile failed, again in %.1f s: %s", delay, error)
+                await asyncio.sleep(delay)
+                delay = min(delay * 2, LONGEST_RETRY_SECONDS)
+                self._changed.set()
+
+    async def _sweeping(self) -> None:
+        while True:
+            await self._sweep.wait()
+            await asyncio.sleep(SWEEP_SECONDS)
+            self._sweep.clear()
+            await self.threads.write(self.agent.kernel.sweep)
+
+
+def _warnings(body: Body) -> tuple[str, ...]:
+    from podnet.api.podsandbox import warnings
+
+    return warnings(from_body(body)) if body["kind"] == "PodSandbox" else ()
