@@ -7,7 +7,7 @@ PACKAGES := python3-venv runc conmon libnftables1 nftables iproute2 iptables pro
 .PHONY: demo test check unit netns bench format install packages clean
 
 demo: install ## the article's four modes, each proving itself, in a private host
-	@$(BIN)/python demo/demo.py
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python tests/support/enter.py demo/inside.sh
 
 test: install ## every test there is
 	@$(MAKE) --no-print-directory check

@@ -25,9 +25,7 @@ def main() -> None:
             print(TEXT, end="")
         else:
             _need_root()
-            logging.basicConfig(
-                level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s"
-            )
+            logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
             asyncio.run(_serve())
     except PodNetError as error:
         sys.exit(f"podnet-agent: {error}")

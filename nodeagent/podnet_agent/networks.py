@@ -1,13 +1,17 @@
 """The PodNetworks of this machine: their subnets chosen, resolved for the node, reported on."""
 
-from podnet.addresses import IPNetwork, free_pool, host_numbers
+from collections.abc import Sequence
+
 from podnet.api.manifest import from_body
+
+from podnet.addresses import IPNetwork, free_pool, host_numbers
 from podnet.errors import PodNetError, Retryable
 from podnet.network import Network, resolve
 from podnet.status import Claim, conditions
 from podnet_agent import machine
 from podnet_agent.agent import Agent, conflicts_of
 from podnet_agent.objects import Body, Objects, Write, name_of, timestamp
+from podnet_agent.store import Store
 
 LABEL = "podnet.dev/by-itself"
 BY_ITSELF: Body = {
@@ -25,6 +29,7 @@ class Networks:
     def __init__(self, agent: Agent, write: Write, objects: Objects) -> None:
         self._agent, self._write, self._objects = agent, write, objects
         self._errors: dict[str, PodNetError] = {}
+        self._machine = machine.read_node(), machine.routes()
 
     def may_replace(self, body: Body) -> bool:
         """Whether another network may take this one's name: the one by itself, unused."""
@@ -53,9 +58,9 @@ class Networks:
 
     async def refresh(self) -> None:
         """Resolve every network for the node as it is now."""
-        node, routes = machine.read_node(), machine.routes()
+        self._machine = machine.read_node(), machine.routes()
         bodies = self._objects.list("PodNetwork")
-        await self._write(self._refresh, bodies, node, routes)
+        self._errors = await self._write(self._resolve_all, self._agent, bodies)
 
     async def need(self, name: str) -> None:
         """Return once the network can be attached to; else say why not."""
@@ -77,31 +82,31 @@ class Networks:
             status = await self._write(self._status, body)
             await self._objects.set_status(("PodNetwork", "", name), status)
 
-    def _refresh(
-        self, bodies: list[Body], node: machine.Node, routes: tuple[IPNetwork, ...]
-    ) -> None:
-        """In the writer thread."""
+    def resolve_with(self, agent: Agent, bodies: Sequence[Body]) -> None:
+        """In the writer thread: as if `bodies` were applied, for an agent on other records."""
+        known = {name_of(body): body for body in self._objects.list("PodNetwork")}
+        known |= {name_of(body): body for body in bodies}
+        for error in self._resolve_all(agent, list(known.values())).values():
+            raise error
+
+    def _resolve_all(self, agent: Agent, bodies: Sequence[Body]) -> dict[str, PodNetError]:
+        """In the writer thread: the agent's networks, and what keeps others from being among them."""
         found: dict[str, Network] = {}
-        self._errors = {}
+        errors: dict[str, PodNetError] = {}
         for body in bodies:
             name = body["metadata"]["name"]
             try:
-                found[name] = self._resolve(body, node, routes, list(found.values()))
+                found[name] = self._resolve(agent.store, body, list(found.values()))
             except PodNetError as error:
-                self._errors[name] = error
-        self._agent.node = node
-        self._agent.networks = found
+                errors[name] = error
+        agent.node = self._machine[0]
+        agent.networks = found
+        return errors
 
-    def _resolve(
-        self,
-        body: Body,
-        node: machine.Node,
-        routes: tuple[IPNetwork, ...],
-        others: list[Network],
-    ) -> Network:
+    def _resolve(self, store: Store, body: Body, others: list[Network]) -> Network:
+        node, routes = self._machine
         podnetwork = from_body(body)
         name = podnetwork.metadata.name
-        store = self._agent.store
         subnets = store.subnets(name)
         if not subnets:
             subnets = tuple(podnetwork.spec.subnets) or _chosen(name, routes, others)

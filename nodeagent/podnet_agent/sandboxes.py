@@ -14,15 +14,16 @@ from pathlib import Path
 from typing import Any
 
 from podnet.api.manifest import from_body
-from podnet.attachment import AttachRequest
-from podnet.desired import Sandboxed
-from podnet.errors import Conflict, PodNetError
-from podnet.objects import Netns
 from podnet.sandbox import Sandbox, resolve
+
+from podnet.attachment import AttachRequest
+from podnet.desired import EVERYWHERE, Sandboxed
+from podnet.errors import PodNetError
+from podnet.objects import Netns
 from podnet.status import Claim, InterfaceFacts, conditions, interface_body, phase
 from podnet_agent.agent import Agent
 from podnet_agent.containers import Containers
-from podnet_agent.objects import Body, Name, Objects, Write, timestamp
+from podnet_agent.objects import Body, Name, Objects, Write, name_of, timestamp
 from podnet_agent.paths import Paths
 from podnet_agent.store import Record
 from podnet_agent.wiring import facts_of
@@ -61,7 +62,7 @@ class Sandboxes:
         need_network: Callable[[str], Any],
     ) -> None:
         self._agent, self._write, self._objects = agent, write, objects
-        self._containers, self._paths, self._need_network = containers, paths, need_network
+        self._containers, self.paths, self._need_network = containers, paths, need_network
         self._workers: dict[Name, Worker] = {}
 
     def wake(self, name: Name) -> None:
@@ -71,6 +72,12 @@ class Sandboxes:
             worker = self._workers[name] = Worker()
             worker.task = asyncio.create_task(self._run(name, worker), name=f"sandbox {name[2]}")
         worker.wake.set()
+
+    def wake_id(self, sandbox_id: str) -> None:
+        """Look at the sandbox of that id: a container of it ended."""
+        for body in self._objects.list(KIND):
+            if body["status"].get("sandboxID") == sandbox_id:
+                self.wake(name_of(body))
 
     def wake_all(self) -> None:
         """Look at every sandbox: a network changed, another sandbox came or went."""
@@ -144,7 +151,7 @@ class Sandboxes:
             return Netns("")
         if sandbox.mode == "Container":
             return self._joined(sandbox, name)
-        path = self._paths.netns(sandbox.id)
+        path = self.paths.netns(sandbox.id)
         if worker.built != sandbox.id:
             if sandbox.mode == "Bridge":
                 await self._need_network(sandbox.network)
@@ -186,7 +193,7 @@ class Sandboxes:
         if sandbox_id:
             await self._containers.remove_all(sandbox_id, _grace(body))
             await self._write(self._agent.demolish, sandbox_id)
-            self._paths.remove_sandbox(sandbox_id)
+            self.paths.remove_sandbox(sandbox_id)
         await self._objects.remove(name)
         self.wake_all()
 
@@ -254,8 +261,6 @@ class Sandboxes:
 
 def request_of(sandbox: Sandbox, netns: Netns) -> AttachRequest:
     """What a sandbox in bridge mode asks of the one attachment path."""
-    from podnet.desired import EVERYWHERE
-
     return AttachRequest(
         sandbox_id=sandbox.id,
         ifname="eth0",
@@ -269,6 +274,20 @@ def request_of(sandbox: Sandbox, netns: Netns) -> AttachRequest:
     )
 
 
+def pretend(agent: Agent, body: Body, paths: Paths) -> None:
+    """Write down, in an agent's records that are thrown away, what a new sandbox would add."""
+    sandbox = resolve(from_body(body), uuid.uuid4().hex[:12])
+    if sandbox.mode not in ("Bridge", "None") or body.get("status", {}).get("sandboxID"):
+        return
+    path = paths.netns(sandbox.id)
+    agent.store.add_namespace(Sandboxed(sandbox.id, path, sandbox.owner))
+    agent.store.set_namespace(sandbox.id, "ready")
+    if sandbox.mode == "Bridge":
+        request = request_of(sandbox, path)
+        attachment = agent.store.reserve(agent.network(request.network), request)
+        agent.store.complete(attachment.number)
+
+
 def _grace(body: Body) -> float:
     return float(body["metadata"].get("deletionGracePeriodSeconds", 10))
 
@@ -278,6 +297,3 @@ def _first(group: BaseExceptionGroup[PodNetError]) -> BaseException:
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     return error
-
-
-__all__ = ["Conflict", "OwnerGone", "Sandboxes", "request_of"]

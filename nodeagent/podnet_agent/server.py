@@ -11,10 +11,10 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from aiohttp import web
-
 from podnet.api.manifest import Source
-from podnet.errors import Conflict, Invalid, PodNetError
 from podnet.kinds import find
+
+from podnet.errors import Conflict, Invalid, PodNetError
 from podnet.views import line_body, plan_body
 from podnet_agent.objects import Body, Name
 from podnet_agent.service import Service
@@ -139,9 +139,7 @@ class _Handlers:
         match = request.match_info
         body = self._found(("PodSandbox", match["namespace"], match["name"]))
         lines = await self._service.explain(body)
-        return web.json_response(
-            {"sandbox": body, "lines": [line_body(line) for line in lines]}
-        )
+        return web.json_response({"sandbox": body, "lines": [line_body(line) for line in lines]})
 
     async def down(self, request: web.Request) -> web.Response:
         answer = await self._service.down()

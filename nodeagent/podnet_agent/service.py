@@ -9,10 +9,12 @@ import contextlib
 import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 from podnet.api.machine import refused
 from podnet.api.manifest import Source, changes_refused, from_body, read, to_body
+
 from podnet.errors import Conflict, Invalid, PodNetError, Problem
 from podnet.explain import Line
 from podnet.objects import Netns, Observed
@@ -20,7 +22,7 @@ from podnet.plan import Plan
 from podnet_agent.agent import Agent, Question
 from podnet_agent.networks import BY_ITSELF, Networks
 from podnet_agent.objects import Body, Name, Objects, name_of
-from podnet_agent.sandboxes import Sandboxes
+from podnet_agent.sandboxes import Sandboxes, pretend
 
 log = logging.getLogger(__name__)
 
@@ -76,6 +78,7 @@ class Service:
         self._changed = asyncio.Event()
         self._sweep = asyncio.Event()
         self.stopping = asyncio.Event()
+        self.emptied = False  # by `down`: nothing is left to be kept
         threads.written = self._written
         objects.changed = self.object_changed
 
@@ -167,6 +170,36 @@ class Service:
             await self.reconcile()
         return body
 
+    async def delete_all(self, sources: Sequence[Source]) -> list[Body]:
+        """Delete every object the sources name; what is not there is left out of the answer."""
+        names = [name_of(to_body(resource)) for resource in read(sources)]
+        found = [name for name in names if self.objects.get(*name)]
+        found.sort(key=lambda name: name[0] == "PodNetwork")  # sandboxes before their networks
+        for kind in ("PodSandbox", "PodNetwork"):
+            await asyncio.gather(*(self.delete(name) for name in found if name[0] == kind))
+        return [
+            {"kind": kind, "namespace": namespace, "name": name, "action": "deleted"}
+            for kind, namespace, name in found
+        ]
+
+    async def plan(self, sources: Sequence[Source]) -> Plan:
+        """What `apply` of the sources would do to the kernel; nothing is done."""
+        bodies = self.validated(sources)
+        observed = await self.look()
+        plan: Plan = await self.threads.write(self._plan, bodies, observed)
+        return plan
+
+    def _plan(self, bodies: Sequence[Body], observed: Observed) -> Plan:
+        """In the writer thread: the same steps as ever, on a copy of the records."""
+        with self.agent.store.copy() as store:
+            agent = replace(self.agent, store=store)
+            networks = [body for body in bodies if body["kind"] == "PodNetwork"]
+            self.networks.resolve_with(agent, networks)
+            for body in bodies:
+                if body["kind"] == "PodSandbox":
+                    pretend(agent, body, self.sandboxes.paths)
+            return agent.plan(observed, agent.state())
+
     async def look(self, namespaces: Sequence[Netns] = ()) -> Observed:
         """What the kernel holds of ours, now."""
         question = await self.threads.write(self.agent.question, tuple(namespaces))
@@ -207,6 +240,7 @@ class Service:
         await self.reconcile()
         await self.threads.write(self.agent.kernel.sweep)
         notes += [str(conflict) for conflict in self.agent.conflicts]
+        self.emptied = not notes
         return {"removed": removed, "notes": notes}
 
     # What goes on beside.
