@@ -75,13 +75,15 @@ class Host:
             text=True,
         )
         assert self._keeper.stdout is not None
-        word, _, pid = self._keeper.stdout.readline().partition(" ")
-        if word != "ready":
-            rest = word + pid + self._keeper.stdout.read()
+        answer = self._keeper.stdout.readline()
+        if not answer.startswith("ready "):
+            answer += self._keeper.stdout.read()
             self.close()
-            raise HostError(f"host {name} was not made: {rest.strip()}")
-        self.pid = int(pid)
+            raise HostError(f"host {name} was not made: {answer.strip()}")
+        self.pid = int(answer.removeprefix("ready "))
         """Its first process, as the machine counts."""
+        self.keeper_pid = self._keeper.pid
+        """The process outside whose end is the host's, see keeper.py."""
 
     def __enter__(self) -> "Host":
         return self
@@ -178,7 +180,7 @@ class Host:
             process.wait()
             raise
         if check and process.returncode:
-            words = " ".join(map(os.fspath, argv))
+            words = " ".join(os.fspath(word) for word in argv)
             raise HostError(f"{self.name}: {words}: exit {process.returncode}: {err or out}")
         return subprocess.CompletedProcess(argv, process.returncode, out, err)
 

@@ -7,29 +7,39 @@ The keeper stays outside. When its standard input ends (closed, or its owner was
 init, with which every process, mount and link of the host goes, and removes the control groups.
 When the keeper itself is killed, init dies too, and the next keeper removes the control groups.
 
-It says `ready PID` on standard output, or what went wrong.
+It says `ready PID` on standard output, or what went wrong. Few imports: they are half its time.
 """
 
-import contextlib
 import ctypes
 import os
-import re
 import signal
+import struct
 import sys
 import time
-import traceback
-from pathlib import Path
 
 CLONE_NEWNS, CLONE_NEWCGROUP, CLONE_NEWUTS = 0x20000, 0x02000000, 0x04000000
 CLONE_NEWIPC, CLONE_NEWPID, CLONE_NEWNET = 0x08000000, 0x20000000, 0x40000000
 MS_REC, MS_PRIVATE, MNT_DETACH, PR_SET_PDEATHSIG = 0x4000, 0x40000, 2, 1
+AF_INET, SOCK_DGRAM, SIOCSIFFLAGS, IFF_UP = 2, 2, 0x8914, 1
 CGROUP_MOUNT = "/sys/fs/cgroup"
-CGROUP_NAME = "podnet-host-{}-{}"
-"""Keeper's process id and start time: whether its host lives can be told from the name."""
+CGROUP_PREFIX = "podnet-host-"
+"""Before the keeper's process id and start time, which tell whether its host still lives."""
 RESOLV_CONF = "nameserver 192.0.2.53\nsearch example.test\n"
 """The same on every machine (RFC 5737 and 6761: nobody answers there)."""
 
 _libc = ctypes.CDLL(None, use_errno=True)
+
+
+def read(path: str) -> str:
+    """Return a file's text."""
+    with open(path) as file:
+        return file.read()
+
+
+def write(path: str, text: str) -> None:
+    """Write a file in one piece, as the kernel's files want it."""
+    with open(path, "w") as file:
+        file.write(text)
 
 
 def _check(result: int, what: str) -> None:
@@ -38,9 +48,11 @@ def _check(result: int, what: str) -> None:
         raise OSError(code, os.strerror(code), what)
 
 
-def _mount(kind: str, target: str, options: str = "", flags: int = 0, source: str = "") -> None:
-    words = [(source or kind).encode(), target.encode(), kind.encode()]
-    _check(_libc.mount(*words, ctypes.c_ulong(flags), options.encode()), f"{kind} on {target}")
+def _mount(kind: str, target: str, options: str = "", flags: int = 0) -> None:
+    result = _libc.mount(
+        kind.encode(), target.encode(), kind.encode(), ctypes.c_ulong(flags), options.encode()
+    )
+    _check(result, f"{kind} on {target}")
 
 
 class Cgroups:
@@ -52,53 +64,51 @@ class Cgroups:
 
     def __init__(self) -> None:
         self.mounts: list[tuple[str, str, str]] = []  # file system, where, its option
-        self.folders: list[Path] = []
-        own = {}
-        for line in Path("/proc/self/cgroup").read_text().splitlines():
-            _, controllers, path = line.split(":", 2)
-            own[controllers] = path.lstrip("/")
-        name = CGROUP_NAME.format(os.getpid(), start_time(os.getpid()))
-        for kind, where, options in mounted_hierarchies():
+        self.folders: list[str] = []
+        own = dict(line.split(":", 2)[1:] for line in read("/proc/self/cgroup").splitlines())
+        name = f"{CGROUP_PREFIX}{os.getpid()}-{start_time(os.getpid())}"
+        for kind, root, where, options in mounted_hierarchies():
             if kind == "cgroup2":
                 # Below the top: only there may both processes and controllers be had.
-                self.folders.append(Path(where, name))
+                self.folders.append(f"{where}/{name}")
                 self.mounts.append((kind, where, ""))
                 continue
             for controllers, path in own.items():
                 if controllers and set(controllers.split(",")) <= options:
-                    self.folders.append(Path(where, path, name))
+                    below = path.removeprefix(root).strip("/")
+                    self.folders.append(os.path.join(where, below, name))
                     self.mounts.append((kind, where, controllers))
 
     def make(self) -> None:
         """Make the folders, and remove those whose keepers were killed."""
         for folder in self.folders:
-            for other in folder.parent.glob(CGROUP_NAME.format("*", "*")):
-                if not keeper_lives(other.name):
-                    remove_cgroup(other)
-            folder.mkdir()
+            parent = os.path.dirname(folder)
+            for other in os.listdir(parent):
+                if other.startswith(CGROUP_PREFIX) and not keeper_lives(other):
+                    remove_cgroup(f"{parent}/{other}")
+            os.mkdir(folder)
             for file in ("cpuset.cpus", "cpuset.mems"):  # v1: empty, and nothing may run there
-                if (folder / file).exists() and not (folder / file).read_text().strip():
-                    (folder / file).write_text((folder.parent / file).read_text())
+                if os.path.exists(f"{folder}/{file}") and not read(f"{folder}/{file}").strip():
+                    write(f"{folder}/{file}", read(f"{parent}/{file}"))
 
     def join(self) -> None:
         """Move the calling process there."""
         for folder in self.folders:
-            (folder / "cgroup.procs").write_text("0")
+            write(f"{folder}/cgroup.procs", "0")
 
     def mount(self) -> None:
         """Show the calling process's cgroup namespace where the machine shows its own."""
         if not any(where == CGROUP_MOUNT for _, where, _ in self.mounts):
             _mount("tmpfs", CGROUP_MOUNT, "mode=755")
         for kind, where, options in self.mounts:
-            Path(where).mkdir(parents=True, exist_ok=True)
+            os.makedirs(where, exist_ok=True)
             _mount(kind, where, options)
             if kind == "cgroup2":
                 # As in every v2 group, processes and controllers don't go together.
-                inner = Path(where, "init")
-                inner.mkdir()
-                (inner / "cgroup.procs").write_text("0")
-                for controller in Path(where, "cgroup.controllers").read_text().split():
-                    Path(where, "cgroup.subtree_control").write_text(f"+{controller}")
+                os.mkdir(f"{where}/init")
+                write(f"{where}/init/cgroup.procs", "0")
+                for controller in read(f"{where}/cgroup.controllers").split():
+                    write(f"{where}/cgroup.subtree_control", f"+{controller}")
 
     def remove(self) -> None:
         """Remove the folders with all below; their processes are dead."""
@@ -106,43 +116,42 @@ class Cgroups:
             remove_cgroup(folder)
 
 
-def mounted_hierarchies() -> list[tuple[str, str, set[str]]]:
-    """(file system, mount point, its options) of every cgroup hierarchy mounted here."""
+def mounted_hierarchies() -> list[tuple[str, str, str, set[str]]]:
+    """(file system, root, mount point, its options) of every cgroup hierarchy mounted here."""
     found = []
-    for line in Path("/proc/self/mountinfo").read_text().splitlines():
+    for line in read("/proc/self/mountinfo").splitlines():
         before, after = line.split(" - ", 1)
         kind, _, options = after.split(" ", 2)
-        where = before.split(" ")[4]
+        root, where = before.split(" ")[3:5]
         if kind in ("cgroup", "cgroup2") and where.startswith(CGROUP_MOUNT):
-            found.append((kind, where, set(options.split(","))))
+            found.append((kind, root, where, set(options.split(","))))
     return found
 
 
 def start_time(pid: int) -> int:
-    """Clock ticks after boot at which the process started; 0 when there is none (proc(5))."""
+    """Clock ticks after boot at which the process started; 0 when it is dead (proc(5))."""
     try:
-        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
+        fields = read(f"/proc/{pid}/stat").rpartition(")")[2].split()
     except (FileNotFoundError, ProcessLookupError):
         return 0
+    return 0 if fields[0] in "ZX" else int(fields[19])
 
 
-def keeper_lives(name: str) -> bool:
+def keeper_lives(folder_name: str) -> bool:
     """Whether the keeper that a cgroup folder is named after still runs."""
-    match = re.fullmatch(CGROUP_NAME.format(r"(\d+)", r"(\d+)"), name)
-    return bool(match) and start_time(int(match[1])) == int(match[2])
+    pid, started = folder_name.removeprefix(CGROUP_PREFIX).split("-")
+    return start_time(int(pid)) == int(started)
 
 
-def remove_cgroup(folder: Path, seconds: float = 5.0) -> None:
+def remove_cgroup(folder: str, seconds: float = 5.0) -> None:
     """Remove a control group and those in it; a killed process leaves its own a little later."""
     end = time.monotonic() + seconds
-    while folder.exists():
-        with contextlib.suppress(FileNotFoundError):
+    while os.path.exists(folder):
+        try:
             for parent, below, _ in os.walk(folder, topdown=False):
                 for child in below:
-                    with contextlib.suppress(OSError):
-                        os.rmdir(Path(parent, child))
-        try:
-            folder.rmdir()
+                    os.rmdir(f"{parent}/{child}")
+            os.rmdir(folder)
         except OSError:
             if time.monotonic() > end:
                 return
@@ -167,45 +176,46 @@ def furnish(name: str, bridge_nf: str, cgroups: Cgroups) -> None:
     for place in ("/run", "/var/lib/podnet"):
         os.makedirs(place, exist_ok=True)
         _mount("tmpfs", place, "mode=755")
-    os.mkdir("/run/lock", mode=0o1777)
-    Path("/etc/resolv.conf").unlink(missing_ok=True)
-    Path("/etc/resolv.conf").write_text(RESOLV_CONF)
+    os.mkdir("/run/lock")
+    os.chmod("/run/lock", 0o1777)
+    if os.path.lexists("/etc/resolv.conf"):  # may be a link into the machine's /run
+        os.unlink("/etc/resolv.conf")
+    write("/etc/resolv.conf", RESOLV_CONF)
     _check(_libc.sethostname(name.encode(), len(name.encode())), "hostname")
     for family in ("iptables", "ip6tables", "arptables"):
-        switch = Path(f"/proc/sys/net/bridge/bridge-nf-call-{family}")
-        if switch.exists():  # a new namespace starts with 1
-            switch.write_text(bridge_nf)
-    os.spawnlp(os.P_WAIT, "ip", "ip", "link", "set", "lo", "up")
-
-
-def reap() -> None:
-    """What pid 1 is for. Never returns."""
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})
-    while True:
-        with contextlib.suppress(ChildProcessError):
-            while os.waitpid(-1, os.WNOHANG)[0]:
-                pass
-        signal.sigwait({signal.SIGCHLD})
+        switch = f"/proc/sys/net/bridge/bridge-nf-call-{family}"
+        if os.path.exists(switch):  # a new namespace starts with 1
+            write(switch, bridge_nf)
+    inside = _libc.socket(AF_INET, SOCK_DGRAM, 0)
+    _check(_libc.ioctl(inside, SIOCSIFFLAGS, struct.pack("16sh22x", b"lo", IFF_UP)), "lo")
+    os.close(inside)
 
 
 def init(name: str, bridge_nf: str, cgroups: Cgroups, ready: int) -> None:
-    """Run pid 1 of the host: tell the keeper `ready` or the mistake, then reap."""
+    """Run pid 1 of the host: say `ready` or what went wrong, then reap. Never returns."""
     _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})
     try:
         cgroups.join()
         flags = CLONE_NEWNS | CLONE_NEWCGROUP | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWNET
         _check(_libc.unshare(flags), "unshare")
         furnish(name, bridge_nf, cgroups)
-        os.write(ready, b"ready")
-    except BaseException:
-        os.write(ready, traceback.format_exc().encode())
-        raise
-    # Nothing of the owner stays open in here: a pipe would never end.
+    except OSError as error:
+        os.write(ready, str(error).encode())
+        return
+    # Nothing of the owner stays open in here, its pipes would never end.
     nothing = os.open("/dev/null", os.O_RDWR)
     for fd in (0, 1, 2):
         os.dup2(nothing, fd)
+    os.write(ready, b"ready")
     os.closerange(3, max(nothing, ready) + 1)
-    reap()
+    while True:
+        try:
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
+        except ChildProcessError:
+            pass
+        signal.sigwait({signal.SIGCHLD})
 
 
 def main() -> None:
@@ -228,9 +238,9 @@ def main() -> None:
             finally:
                 os._exit(1)
         os.close(ready)
-        words = os.read(told, 1 << 16).decode()
-        print(f"ready {pid}" if words == "ready" else words, flush=True)
-        while words == "ready" and os.read(0, 1 << 16):
+        answer = os.read(told, 1 << 16).decode()
+        print(f"ready {pid}" if answer == "ready" else answer, flush=True)
+        while answer == "ready" and os.read(0, 1 << 16):
             pass
     finally:
         if pid:

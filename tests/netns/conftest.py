@@ -1,0 +1,45 @@
+"""Private hosts as fixtures; the machine itself is compared before and after."""
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+
+import pytest
+
+from support.guard import changes, machine_state
+from support.host import Host
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Everything in this folder needs root: without it, skipped at home, failed in CI."""
+    for item in items:
+        item.add_marker(pytest.mark.netns)
+        if os.geteuid() and not os.environ.get("CI"):
+            item.add_marker(pytest.mark.skip(reason="needs root: run as root to test it"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def untouched_machine() -> Iterator[None]:
+    """Whatever the tests do, the machine's own network is afterwards what it was."""
+    before = machine_state()
+    yield
+    difference = changes(before, machine_state())
+    if difference:
+        pytest.fail(f"the tests changed this machine:\n{difference}", pytrace=False)
+
+
+@pytest.fixture
+def make_host() -> Iterator[Callable[..., Host]]:
+    """Make hosts for this test; the arguments are Host's."""
+    with ExitStack() as stack:
+
+        def make(name: str = "host", *, bridge_nf: bool = False) -> Host:
+            return stack.enter_context(Host(name, bridge_nf=bridge_nf))
+
+        yield make
+
+
+@pytest.fixture
+def host(make_host: Callable[..., Host]) -> Host:
+    """One private host, made for this test."""
+    return make_host()

@@ -1,0 +1,346 @@
+"""The ground the other tests stand on: private hosts are private, whole, and gone afterwards."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from support import keeper
+from support.guard import changes, machine_state
+from support.host import Host, HostError, until
+from support.wire import connect
+
+TESTS = Path(__file__).parents[1]
+
+
+def own_cgroups(host: Host) -> list[Path]:
+    """The host's control groups as the machine sees them."""
+    name = f"{keeper.CGROUP_PREFIX}{host.keeper_pid}-"
+    return [
+        Path(parent, below)
+        for *_, where, _ in keeper.mounted_hierarchies()
+        for parent, folders, _ in os.walk(where)
+        for below in folders
+        if below.startswith(name)
+    ]
+
+
+def test_a_host_has_everything_of_its_own(host: Host) -> None:
+    for kind in ("net", "mnt", "pid", "uts", "ipc", "cgroup"):
+        assert os.readlink(host.namespace(kind)) != os.readlink(f"/proc/self/ns/{kind}")
+        inside = host.run(["readlink", f"/proc/self/ns/{kind}"]).stdout.strip()
+        assert inside == os.readlink(host.namespace(kind))
+    assert set(host.links()) == {"lo"}
+    assert host.links()["lo"]["flags"] == ["LOOPBACK", "UP", "LOWER_UP"]
+    assert host.run(["hostname"]).stdout == "host\n"
+    assert host.nft_json() == []
+
+
+@pytest.mark.parametrize("place", ["/run", "/etc", "/var/lib", "/var/lib/podnet", "/run/netns"])
+def test_what_is_written_stays_inside(host: Host, place: str) -> None:
+    host.run(["mkdir", "-p", place])
+    host.run(["tee", f"{place}/written"], input="inside")
+    assert host.path(f"{place}/written").read_text() == "inside"
+    assert not Path(place, "written").exists()
+
+
+def test_etc_files_can_be_replaced_by_rename(host: Host) -> None:
+    before = Path("/etc/hosts").read_text()
+    host.run(["sh", "-c", "echo 192.0.2.7 other > /etc/new; mv /etc/new /etc/hosts"])
+    assert host.run(["getent", "hosts", "other"]).stdout.split()[0] == "192.0.2.7"
+    assert Path("/etc/hosts").read_text() == before
+    assert host.run(["cat", "/etc/resolv.conf"]).stdout == keeper.RESOLV_CONF
+
+
+@pytest.mark.parametrize("on", [False, True])
+def test_bridged_frames_pass_the_firewall_only_if_asked(
+    make_host: Callable[..., Host], on: bool
+) -> None:
+    host = make_host(bridge_nf=on)
+    if not Path("/proc/sys/net/bridge").exists():
+        pytest.skip("this kernel has no br_netfilter loaded: frames never pass the firewall")
+    assert host.sysctl("net.bridge.bridge-nf-call-iptables") == str(int(on))
+
+
+def test_sysctls_are_the_hosts_own(host: Host) -> None:
+    machine = Path("/proc/sys/net/ipv4/ip_forward").read_text().strip()
+    other = str(1 - int(machine))
+    assert host.sysctl("net.ipv4.ip_forward", other) == other
+    assert Path("/proc/sys/net/ipv4/ip_forward").read_text().strip() == machine
+
+
+def test_commands_answer_and_fail_as_commands(host: Host) -> None:
+    assert host.run(["cat"], input="text").stdout == "text"
+    assert host.run(["sh", "-c", "exit 7"], check=False).returncode == 7
+    with pytest.raises(HostError, match=r"exit 2: .*no-such-file"):
+        host.run(["ls", "/no-such-file"])
+    assert host.python("import sys; print(sys.argv[1:])", "a b").stdout == "['a b']\n"
+    assert host.run(["pwd"], cwd="/usr/bin").stdout == "/usr/bin\n"
+
+
+def test_a_timeout_ends_the_command_itself(host: Host) -> None:
+    with pytest.raises(subprocess.TimeoutExpired):
+        host.run(["sleep", "1000"], timeout=0.1)
+    assert "sleep" not in host.run(["ps", "ax"]).stdout
+
+
+def test_a_host_is_soon_made_and_entered(make_host: Callable[..., Host]) -> None:
+    # A tenth of what a test may take; some 35 and 2.5 ms here. The best of five, others run too.
+    def seconds(action: Callable[[], object]) -> float:
+        begin = time.monotonic()
+        action()
+        return time.monotonic() - begin
+
+    assert min(seconds(make_host) for _ in range(5)) < 0.05
+    host = make_host()
+    assert min(seconds(lambda: host.run(["true"])) for _ in range(5)) < 0.01
+
+
+def test_orphans_of_a_host_are_reaped(host: Host) -> None:
+    host.run(["sh", "-c", "sleep 0.05 & sleep 0.05 & exit 0"], stdout=subprocess.DEVNULL)
+    until(lambda: "sleep" not in host.run(["ps", "axo", "comm"]).stdout, "no orphan left")
+
+
+def test_control_groups_lie_below_the_hosts_own(host: Host) -> None:
+    hierarchies = [where for *_, where, _ in keeper.mounted_hierarchies()]
+    assert hierarchies
+    host.run(["mkdir", *(f"{where}/podnet" for where in hierarchies)])
+    own = own_cgroups(host)
+    assert len(own) == len(hierarchies)
+    assert all((folder / "podnet").is_dir() for folder in own)
+    host.run(["rmdir", *(f"{where}/podnet" for where in hierarchies)])
+    assert not any((folder / "podnet").exists() for folder in own)
+
+
+def test_closing_ends_all_there_is(make_host: Callable[..., Host]) -> None:
+    before = machine_state()
+    host = make_host()
+    process = host.popen(["sleep", "1000"])
+    detached = host.popen(["setsid", "sh", "-c", "sleep 1000 & sleep 1000 & wait"])
+    hierarchy = next(where for *_, where, _ in keeper.mounted_hierarchies())
+    host.run(["mkdir", "-p", f"{hierarchy}/podnet/one"])
+    own = own_cgroups(host)
+    host.close()
+    host.close()
+    assert process.returncode == detached.returncode == -signal.SIGKILL
+    assert not any(folder.exists() for folder in own)
+    assert changes(before, machine_state()) == ""
+
+
+def test_what_is_missing_is_said(host: Host) -> None:
+    with pytest.raises(HostError, match=r"was not made: .*'hostname'"):
+        Host("x" * 65)
+    with pytest.raises(HostError, match=r"exit 127: .*No such file"):
+        host.run(["no-such-program"])
+
+
+# --- wires ---
+
+
+def test_a_wire_joins_two_hosts(make_host: Callable[..., Host]) -> None:
+    node, outside = make_host("node"), make_host("outside")
+    near, far = connect(node, outside, ifnames=("eth0", "wan"))
+    for end, other in ((near, far), (far, near)):
+        shown = end.host.ip_json("addr", "show", end.ifname)[0]
+        addresses = {f"{one['local']}/{one['prefixlen']}" for one in shown["addr_info"]}
+        assert {str(end.ipv4), str(end.ipv6)} <= addresses
+        assert not [one for one in shown["addr_info"] if "tentative" in one]
+        for address in (other.ipv4.ip, other.ipv6.ip):
+            route = end.host.ip_json("route", "get", str(address))[0]
+            assert route["dev"] == end.ifname
+    for family in ("-4", "-6"):
+        assert node.ip_json(family, "route", "show", "default")
+        assert not outside.ip_json(family, "route", "show", "default")
+
+
+# --- nothing left behind, however it ends ---
+
+OWNER = """
+import sys, time
+from support.host import Host
+from support.keeper import mounted_hierarchies
+host = Host("doomed")
+host.popen(["setsid", "sleep", "1000"])
+host.run(["mkdir", "-p", "/run/netns", *(m[2] + "/podnet/one" for m in mounted_hierarchies())])
+host.run(["ip", "netns", "add", "pinned"])
+host.run(["ip", "link", "add", "podnet0", "type", "bridge"])
+print(host.pid, host.keeper_pid, flush=True)
+time.sleep(1000)
+"""
+
+
+@dataclass(frozen=True)
+class Owned:
+    """A process with a host in use, that host's first process, keeper and network namespace."""
+
+    owner: subprocess.Popen[str]
+    init: int
+    keeper: int
+    namespace: str
+
+
+@pytest.fixture
+def owned() -> Iterator[Owned]:
+    before = machine_state()
+    owner = subprocess.Popen(
+        [sys.executable, "-c", OWNER],
+        env={**os.environ, "PYTHONPATH": str(TESTS)},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert owner.stdout is not None
+    init, its_keeper = map(int, owner.stdout.readline().split())
+    with owner.stdout:
+        yield Owned(owner, init, its_keeper, os.readlink(f"/proc/{init}/ns/net"))
+        owner.kill()
+        owner.wait()
+    assert changes(before, machine_state()) == ""
+
+
+def left_of(init: int, keeper_pid: int, namespace: str) -> list[str]:
+    """What the machine still has of a host: processes and control groups."""
+    left = [str(pid) for pid in (init, keeper_pid) if keeper.start_time(pid)]
+    for entry in Path("/proc").glob("[0-9]*/ns/net"):
+        try:
+            if os.readlink(entry) == namespace:
+                left.append(str(entry))
+        except OSError:
+            continue
+    for *_, where, _ in keeper.mounted_hierarchies():
+        for parent, folders, _ in os.walk(where):
+            left += [
+                f"{parent}/{name}"
+                for name in folders
+                if name.startswith(f"{keeper.CGROUP_PREFIX}{keeper_pid}-")
+            ]
+    return left
+
+
+def until_nothing_left(init: int, keeper_pid: int, namespace: str) -> None:
+    # The host's last process waits for the machine's first to reap the killed owner's children,
+    # which takes that one some seconds on some machines.
+    until(lambda: not left_of(init, keeper_pid, namespace), "nothing left of the host", 30)
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_nothing_is_left_when_the_owner_is_killed(owned: Owned, number: signal.Signals) -> None:
+    assert len(left_of(owned.init, owned.keeper, owned.namespace)) > 3  # it can be seen
+    owned.owner.send_signal(number)
+    owned.owner.wait()
+    until_nothing_left(owned.init, owned.keeper, owned.namespace)
+
+
+def test_the_next_host_clears_up_after_a_killed_keeper(owned: Owned) -> None:
+    os.kill(owned.keeper, signal.SIGKILL)
+    owned.owner.kill()  # who would have to reap what it started there
+    owned.owner.wait()
+    until(lambda: not keeper.start_time(owned.init), "the host died with its keeper", 30)
+    left = left_of(owned.init, owned.keeper, owned.namespace)
+    assert left, "there was nothing to clear up"
+    assert all(Path(folder).is_relative_to(keeper.CGROUP_MOUNT) for folder in left)
+    Host().close()
+    assert left_of(owned.init, owned.keeper, owned.namespace) == []
+
+
+def test_nothing_is_left_of_a_test_run_that_is_killed(tmp_path: Path) -> None:
+    """A whole pytest with hosts in use, killed in the middle of a test."""
+    folder = tmp_path / "run"
+    folder.mkdir()
+    (folder / "conftest.py").write_text((TESTS / "netns/conftest.py").read_text())
+    (folder / "test_doomed.py").write_text(
+        "import time\n"
+        "def test_doomed(make_host):\n"
+        "    hosts = [make_host(), make_host()]\n"
+        "    hosts[0].popen(['setsid', 'sleep', '1000'])\n"
+        "    print('HOSTS', *(n for h in hosts for n in (h.pid, h.keeper_pid)), flush=True)\n"
+        "    time.sleep(1000)\n"
+    )
+    before = machine_state()
+    run = subprocess.Popen(
+        [sys.executable, "-m", "pytest", "-s", "-q", "-p", "no:cacheprovider", str(folder)],
+        env={**os.environ, "PYTHONPATH": str(TESTS)},
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=tmp_path,
+    )
+    assert run.stdout is not None
+    line = next(line for line in run.stdout if "HOSTS" in line)
+    a, a_keeper, b, b_keeper = map(int, line.split()[-4:])
+    namespaces = {pid: os.readlink(f"/proc/{pid}/ns/net") for pid in (a, b)}
+    run.kill()
+    run.communicate()
+    for pid, its_keeper in ((a, a_keeper), (b, b_keeper)):
+        until_nothing_left(pid, its_keeper, namespaces[pid])
+    assert changes(before, machine_state()) == ""
+
+
+# --- the guard sees what it is for ---
+
+
+def test_the_guard_sees_a_change_in_what_it_watches(host: Host) -> None:
+    """The machine's own network can't be changed to try it, so the guard runs in a host."""
+    look = (
+        f"import sys; sys.path.insert(0, {str(TESTS)!r})\n"
+        "import json; from support.guard import machine_state\n"
+        "print(json.dumps(machine_state()))"
+    )
+
+    def state() -> dict[str, object]:
+        found: dict[str, object] = json.loads(host.python(look).stdout)
+        return found
+
+    before = state()
+    assert changes(before, state()) == ""
+    for command, seen in (
+        ("ip link add podnet0 type bridge", "links"),
+        ("ip addr add 192.0.2.9/32 dev lo", "addresses"),
+        ("ip route add unreachable 198.51.100.0/24", "routes"),
+        ("ip -6 route add unreachable 2001:db8:9::/64", "routes, IPv6"),
+        ("nft add table inet podnet", "rules"),
+        ("sysctl -qw net.ipv4.conf.lo.route_localnet=1", "settings"),
+        ("ip netns add podnet-x", "namespaces"),
+        ("mkdir -p /run/podnet/x", "agent"),
+        (f"mkdir {keeper.mounted_hierarchies()[0][2]}/podnet", "control groups"),
+    ):
+        before = state()
+        host.run(command.split())
+        assert f"{seen}: was" in changes(before, state()), command
+
+
+# --- by hand ---
+
+
+def test_enter_runs_a_command_and_passes_on_its_end(tmp_path: Path) -> None:
+    before = machine_state()
+    enter = [str(TESTS / "support/enter.py"), "--"]
+    told = subprocess.run(
+        [*enter, "sh", "-c", "pwd; cat; ip -br link | wc -l; exit 7"],
+        input="typed\n",
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+    )
+    assert (told.returncode, told.stdout) == (7, f"{tmp_path}\ntyped\n1\n")
+    killed = subprocess.run([*enter, "sh", "-c", "kill -9 $$"])
+    assert killed.returncode == 137
+    assert subprocess.run(enter, capture_output=True).returncode == 2
+    assert changes(before, machine_state()) == ""
+
+
+def test_enter_takes_its_command_along_when_told_to_end() -> None:
+    enter = subprocess.Popen(
+        [str(TESTS / "support/enter.py"), "sh", "-c", "echo up; sleep 1000"],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert enter.stdout is not None and enter.stdout.readline() == "up\n"
+    enter.terminate()
+    assert enter.communicate(timeout=5)[0] == ""  # ends when nobody holds the pipe
+    assert enter.returncode == 128 + signal.SIGTERM

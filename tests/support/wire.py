@@ -1,0 +1,68 @@
+"""A cable between two hosts: a veth pair with an end, addresses and routes in each."""
+
+import subprocess
+from dataclasses import dataclass
+from ipaddress import IPv4Interface, IPv4Network, IPv6Interface, IPv6Network
+
+from support.host import Host, HostError, until
+
+
+@dataclass(frozen=True)
+class End:
+    """One end of a cable: an interface of a host, with its addresses."""
+
+    host: Host
+    ifname: str
+    ipv4: IPv4Interface
+    ipv6: IPv6Interface
+
+
+def connect(
+    a: Host,
+    b: Host,
+    *,
+    ipv4: str = "192.0.2.0/24",
+    ipv6: str = "2001:db8:0:2::/64",
+    ifnames: tuple[str, str] = ("eth0", "eth0"),
+    default: bool = True,
+) -> tuple[End, End]:
+    """Connect two hosts; `a` gets the first address of each network, `b` the second.
+
+    With `default`, `b` is where `a` sends what it has no route for, as a machine's uplink; `b`
+    has no route back beyond the cable, as the outside of a masquerading host.
+    Both ends are up, their addresses usable at once.
+    """
+    v4, v6 = IPv4Network(ipv4), IPv6Network(ipv6)
+    ends = tuple(
+        End(
+            host,
+            ifname,
+            IPv4Interface((v4[number], v4.prefixlen)),
+            IPv6Interface((v6[number], v6.prefixlen)),
+        )
+        for number, host, ifname in zip((1, 2), (a, b), ifnames, strict=True)
+    )
+    near, far = ends
+    # In a's network, but among the machine's processes: b's pid means nothing inside a.
+    words = f"ip link add {near.ifname} type veth peer name {far.ifname} netns {b.pid}"
+    made = subprocess.run(
+        ["nsenter", f"--net={a.netns_path}", *words.split()], capture_output=True, text=True
+    )
+    if made.returncode:
+        raise HostError(f"no cable from {a.name} to {b.name}: {made.stderr.strip()}")
+    for end in ends:
+        end.host.sysctl(f"net/ipv6/conf/{end.ifname}/accept_dad", 0)
+        end.host.run(
+            ["ip", "-batch", "-"],
+            input=f"address add {end.ipv4} dev {end.ifname}\n"
+            f"address add {end.ipv6} dev {end.ifname}\n"
+            f"link set {end.ifname} up\n",
+        )
+    if default:
+        for option, gateway in (("-4", far.ipv4.ip), ("-6", far.ipv6.ip)):
+            a.run(["ip", option, "route", "add", "default", "via", str(gateway)])
+    until(
+        lambda: all(e.host.links()[e.ifname]["operstate"] == "UP" for e in ends),
+        f"the cable between {a.name} and {b.name} up",
+    )
+    return near, far
