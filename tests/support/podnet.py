@@ -1,0 +1,116 @@
+"""The program as a user has it, in a private host: the command line and the agent's socket."""
+
+import http.client
+import json
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from support.host import Host, HostError, until
+
+PROGRAM = Path(sys.executable).with_name("podnet")
+SOCKET = "/run/podnet/agent.sock"
+LOG = "/run/podnet-agent.log"
+
+
+class Podnet:
+    """`podnet` in a host. The agent is one started here, or the one that `podnet up` starts."""
+
+    def __init__(self, host: Host) -> None:
+        self.host = host
+        self._agent: subprocess.Popen[bytes] | None = None
+
+    # --- the command line ---
+
+    def run(self, *args: str, **options: Any) -> subprocess.CompletedProcess[str]:
+        """Run `podnet ARGS`; options as of Host.run (check, input, timeout, ...)."""
+        return self.host.run([PROGRAM, *args], **options)
+
+    def json(self, *args: str) -> Any:
+        """What `podnet ARGS -o json` prints, parsed."""
+        return json.loads(self.run(*args, "-o", "json").stdout)
+
+    def apply(self, manifests: str, **options: Any) -> subprocess.CompletedProcess[str]:
+        """Apply YAML; a running agent is needed."""
+        return self.run("apply", "-f", "-", input=manifests, **options)
+
+    def up(self, manifests: str, **options: Any) -> subprocess.CompletedProcess[str]:
+        """Apply YAML and wait until it is there; starts an agent where none runs."""
+        return self.run("up", "-", input=manifests, **options)
+
+    # --- the agent ---
+
+    def agent(self) -> int:
+        """Start `podnet agent` and return its process id once it answers."""
+        assert self._agent is None or self._agent.poll() is not None, "the agent runs already"
+        with self.host.path(LOG).open("ab") as log:
+            process = self.host.popen([PROGRAM, "agent"], stdout=log, stderr=log)
+        self._agent = process
+
+        def answers() -> bool:
+            if process.poll() is not None:
+                raise HostError(f"podnet agent ended, exit {process.returncode}:\n{self.log()}")
+            return self.answers()
+
+        until(answers, f"an answer on {SOCKET}; the agent's log:\n{self.log()}", 10)
+        return process.pid
+
+    def answers(self) -> bool:
+        """Whether an agent answers."""
+        try:
+            return self.request("GET", "/version")[0] == 200
+        except OSError:
+            return False
+
+    def kill(self) -> None:
+        """End the agent in the middle of whatever it does (SIGKILL)."""
+        self._end(signal.SIGKILL)
+
+    def stop(self) -> int:
+        """Ask the agent to end (SIGTERM); its exit code."""
+        return self._end(signal.SIGTERM)
+
+    def restart(self) -> int:
+        """Kill the agent and start another; its process id."""
+        self.kill()
+        return self.agent()
+
+    def _end(self, number: signal.Signals) -> int:
+        assert self._agent is not None, "no agent was started here"
+        self._agent.send_signal(number)
+        return self._agent.wait(20)
+
+    def log(self) -> str:
+        """What the agents started here have said."""
+        file = self.host.path(LOG)
+        return file.read_text(errors="replace") if file.exists() else ""
+
+    # --- its socket ---
+
+    def request(self, method: str, path: str, body: Any = None) -> tuple[int, Any]:
+        """Ask the agent itself, as docs/architecture.md says: (HTTP status, answer)."""
+        connection = _Connection(self.host.path(SOCKET))
+        try:
+            connection.request(method, path, None if body is None else json.dumps(body))
+            response = connection.getresponse()
+            text = response.read()
+            return response.status, json.loads(text) if text else None
+        finally:
+            connection.close()
+
+
+class _Connection(http.client.HTTPConnection):
+    """HTTP over a Unix socket."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__("localhost", timeout=20)
+        self._path = path
+
+    def connect(self) -> None:
+        """Open the connection."""
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(str(self._path))
