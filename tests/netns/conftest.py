@@ -6,6 +6,7 @@ from contextlib import ExitStack
 
 import pytest
 
+from support.docker import Docker, installable, why_not
 from support.guard import changes, machine_state
 from support.host import Host
 
@@ -43,3 +44,19 @@ def make_host() -> Iterator[Callable[..., Host]]:
 def host(make_host: Callable[..., Host]) -> Host:
     """One private host, made for this test."""
     return make_host()
+
+
+@pytest.fixture(scope="session")
+def dockerd() -> Iterator[Docker]:
+    """Debian's dockerd with an image `busybox`, in a private host for the whole session.
+
+    Shared: name containers after the test and remove them.
+    """
+    if missing := why_not():
+        if not installable():
+            pytest.skip(f"{missing}, and this machine's archive has no docker.io")
+        pytest.fail(f"cannot compare with Docker: {missing}")
+    with Host("docker") as host:
+        docker = Docker(host)
+        docker.import_busybox()
+        yield docker

@@ -1,10 +1,14 @@
 """The ground the other tests stand on: private hosts are private, whole, and gone afterwards."""
 
+import fcntl
 import json
 import os
+import pty
+import select
 import signal
 import subprocess
 import sys
+import termios
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -13,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from support import keeper
-from support.guard import changes, machine_state
+from support.guard import Remains, changes, left_of, machine_state, until_nothing_left
 from support.host import Host, HostError, until
 from support.wire import connect
 
@@ -178,12 +182,10 @@ time.sleep(1000)
 
 @dataclass(frozen=True)
 class Owned:
-    """A process with a host in use, that host's first process, keeper and network namespace."""
+    """A process with a host in use."""
 
     owner: subprocess.Popen[str]
-    init: int
-    keeper: int
-    namespace: str
+    remains: Remains
 
 
 @pytest.fixture
@@ -196,57 +198,32 @@ def owned() -> Iterator[Owned]:
         text=True,
     )
     assert owner.stdout is not None
-    init, its_keeper = map(int, owner.stdout.readline().split())
+    remains = Remains.of(*map(int, owner.stdout.readline().split()))
     with owner.stdout:
-        yield Owned(owner, init, its_keeper, os.readlink(f"/proc/{init}/ns/net"))
+        yield Owned(owner, remains)
         owner.kill()
         owner.wait()
     assert changes(before, machine_state()) == ""
 
 
-def left_of(init: int, keeper_pid: int, namespace: str) -> list[str]:
-    """What the machine still has of a host: processes and control groups."""
-    left = [str(pid) for pid in (init, keeper_pid) if keeper.start_time(pid)]
-    for entry in Path("/proc").glob("[0-9]*/ns/net"):
-        try:
-            if os.readlink(entry) == namespace:
-                left.append(str(entry))
-        except OSError:
-            continue
-    for *_, where, _ in keeper.mounted_hierarchies():
-        for parent, folders, _ in os.walk(where):
-            left += [
-                f"{parent}/{name}"
-                for name in folders
-                if name.startswith(f"{keeper.CGROUP_PREFIX}{keeper_pid}-")
-            ]
-    return left
-
-
-def until_nothing_left(init: int, keeper_pid: int, namespace: str) -> None:
-    # The host's last process waits for the machine's first to reap the killed owner's children,
-    # which takes that one some seconds on some machines.
-    until(lambda: not left_of(init, keeper_pid, namespace), "nothing left of the host", 30)
-
-
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_nothing_is_left_when_the_owner_is_killed(owned: Owned, number: signal.Signals) -> None:
-    assert len(left_of(owned.init, owned.keeper, owned.namespace)) > 3  # it can be seen
+    assert len(left_of(owned.remains)) > 3  # it can be seen
     owned.owner.send_signal(number)
     owned.owner.wait()
-    until_nothing_left(owned.init, owned.keeper, owned.namespace)
+    until_nothing_left(owned.remains)
 
 
 def test_the_next_host_clears_up_after_a_killed_keeper(owned: Owned) -> None:
-    os.kill(owned.keeper, signal.SIGKILL)
+    os.kill(owned.remains.keeper, signal.SIGKILL)
     owned.owner.kill()  # who would have to reap what it started there
     owned.owner.wait()
-    until(lambda: not keeper.start_time(owned.init), "the host died with its keeper", 30)
-    left = left_of(owned.init, owned.keeper, owned.namespace)
+    until(lambda: not keeper.start_time(owned.remains.init), "the host died with its keeper", 30)
+    left = left_of(owned.remains)
     assert left, "there was nothing to clear up"
     assert all(Path(folder).is_relative_to(keeper.CGROUP_MOUNT) for folder in left)
     Host().close()
-    assert left_of(owned.init, owned.keeper, owned.namespace) == []
+    assert left_of(owned.remains) == []
 
 
 def test_nothing_is_left_of_a_test_run_that_is_killed(tmp_path: Path) -> None:
@@ -272,12 +249,12 @@ def test_nothing_is_left_of_a_test_run_that_is_killed(tmp_path: Path) -> None:
     )
     assert run.stdout is not None
     line = next(line for line in run.stdout if "HOSTS" in line)
-    a, a_keeper, b, b_keeper = map(int, line.split()[-4:])
-    namespaces = {pid: os.readlink(f"/proc/{pid}/ns/net") for pid in (a, b)}
+    numbers = list(map(int, line.split()[-4:]))
+    hosts = [Remains.of(*numbers[:2]), Remains.of(*numbers[2:])]
     run.kill()
     run.communicate()
-    for pid, its_keeper in ((a, a_keeper), (b, b_keeper)):
-        until_nothing_left(pid, its_keeper, namespaces[pid])
+    for remains in hosts:
+        until_nothing_left(remains)
     assert changes(before, machine_state()) == ""
 
 
@@ -344,3 +321,34 @@ def test_enter_takes_its_command_along_when_told_to_end() -> None:
     enter.terminate()
     assert enter.communicate(timeout=5)[0] == ""  # ends when nobody holds the pipe
     assert enter.returncode == 128 + signal.SIGTERM
+
+
+def test_enter_gives_its_terminal_to_the_command() -> None:
+    """Input, output, whether there is a terminal, and the interrupt key."""
+    terminal, end = pty.openpty()
+    script = "test -t 0 && test -t 1 && echo terminal; read word; echo read $word; sleep 1000"
+    enter = subprocess.Popen(
+        [str(TESTS / "support/enter.py"), "sh", "-c", script],
+        stdin=end, stdout=end, stderr=end,
+        start_new_session=True,
+        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+    )  # fmt: skip
+    os.close(end)
+    seen = b""
+
+    def shown(text: bytes) -> bool:
+        nonlocal seen
+        if select.select([terminal], [], [], 0)[0]:
+            seen += os.read(terminal, 1024)
+        return text in seen
+
+    try:
+        until(lambda: shown(b"terminal"), "a terminal inside")
+        os.write(terminal, b"typed\n")
+        until(lambda: shown(b"read typed"), "what was typed")
+        os.write(terminal, b"\x03")
+        assert enter.wait(5) == 128 + signal.SIGINT
+    finally:
+        enter.kill()
+        enter.wait()
+        os.close(terminal)

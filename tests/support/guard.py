@@ -1,13 +1,16 @@
 """What of the machine itself no test may change, as text that can be compared."""
 
+import contextlib
 import json
 import os
 import re
 import subprocess
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from support import keeper
+from support.host import until
 
 FORWARDING = (
     "net/ipv4/ip_forward",
@@ -100,3 +103,43 @@ def _children() -> list[str]:
         except (FileNotFoundError, ProcessLookupError):
             continue
     return sorted(found)
+
+
+# --- what a host leaves ---
+
+
+@dataclass(frozen=True)
+class Remains:
+    """By what the remains of a host are found once its owner is dead."""
+
+    init: int
+    keeper: int
+    namespace: str
+
+    @classmethod
+    def of(cls, init: int, keeper_pid: int) -> "Remains":
+        """Those of a living host (Host.pid, Host.keeper_pid)."""
+        return cls(init, keeper_pid, os.readlink(f"/proc/{init}/ns/net"))
+
+
+def left_of(host: Remains) -> list[str]:
+    """What the machine still has of a host: processes and control groups."""
+    left = [f"process {pid}" for pid in (host.init, host.keeper) if keeper.start_time(pid)]
+    for entry in Path("/proc").glob("[0-9]*/ns/net"):
+        with contextlib.suppress(OSError):
+            if os.readlink(entry) == host.namespace:
+                left.append(str(entry))
+    for *_, where, _ in keeper.mounted_hierarchies():
+        for parent, folders, _ in os.walk(where):
+            prefix = f"{keeper.CGROUP_PREFIX}{host.keeper}-"
+            left += [f"{parent}/{name}" for name in folders if name.startswith(prefix)]
+    return left
+
+
+def until_nothing_left(host: Remains) -> None:
+    """Wait for the end of all of it.
+
+    A host's first process waits for the machine's own to reap what the killed owner had started,
+    which takes some seconds on some machines.
+    """
+    until(lambda: not left_of(host), f"nothing left of {host}", 30)
