@@ -1,0 +1,113 @@
+"""The commands but `get`, as click sees them: each is imported when it is called."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from typing import Any
+
+import click
+
+from podnet_cli.client import Failure
+
+WHERE = {
+    "up": "machine:up",
+    "down": "machine:down",
+    "apply": "objects:apply",
+    "delete": "objects:delete",
+    "get": "commands:get",
+    "describe": "objects:describe",
+    "wait": "waiting:wait",
+    "logs": "containers:logs",
+    "exec": "containers:execute",
+    "run": "running:run",
+    "attach": "wires:attach",
+    "detach": "wires:detach",
+    "plan": "reasons:plan",
+    "explain": "reasons:explain",
+    "agent": "machine:agent",
+    "doctor": "machine:doctor",
+    "version": "machine:version",
+    "api-resources": "machine:api_resources",
+    "completion": "commands:completion",
+}
+"""Each command's module and name in it, in the order in which help lists them."""
+USAGE_EXIT = {"run": 125}
+"""Exit codes of a mistaken command line where they are not 1; `docker run` has its own."""
+
+
+class _Commands(click.Group):
+    """Commands by name, imported when asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(WHERE)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in WHERE:
+            return None
+        module, _, attribute = WHERE[cmd_name].partition(":")
+        command: click.Command = getattr(import_module(f"podnet_cli.{module}"), attribute)
+        return command
+
+
+def run(program: str, arguments: Sequence[str]) -> int:
+    """Run the command that the arguments name; returns its exit code."""
+    try:
+        code = podnet.main(list(arguments), prog_name=program, standalone_mode=False)
+    except click.UsageError as error:
+        path = error.ctx.command_path if error.ctx else program
+        verb = path.split()[1] if " " in path else ""
+        sentence = error.format_message().rstrip(".")
+        raise Failure(f"{sentence}: see `{path} --help`", USAGE_EXIT.get(verb, 1)) from None
+    except click.ClickException as error:
+        raise Failure(error.format_message()) from None
+    except click.Abort:
+        raise KeyboardInterrupt from None
+    return code if isinstance(code, int) else 0
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("-n", "--namespace", help="The namespace of what the command is about.")
+def podnet(namespace: str | None) -> None:
+    """Pod networking you can read: sandboxes, bridges, veth pairs, and why each is there."""
+
+
+def namespace_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    """-n, before the command's name or behind it."""
+
+    def either(ctx: click.Context, _: click.Parameter, value: str | None) -> str:
+        return value or ctx.find_root().params.get("namespace") or "default"
+
+    option = click.option(
+        "-n", "--namespace", callback=either, help="The namespace; `default` when left out."
+    )
+    return option(function)
+
+
+@click.command(
+    add_help_option=False,
+    short_help="Show objects: a table, json, yaml, names; once or as they change.",
+    context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
+)
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+@click.pass_context
+def get(ctx: click.Context, arguments: tuple[str, ...]) -> int:
+    """Show objects; what it takes is read in listing.py, which needs no click."""
+    from podnet_cli.listing import get
+
+    namespace = ctx.find_root().params.get("namespace")
+    return get([*(["-n", namespace] if namespace else []), *arguments])
+
+
+@click.command()
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+@click.pass_context
+def completion(ctx: click.Context, shell: str) -> None:
+    """Print what makes SHELL complete podnet's words: `source <(podnet completion bash)`."""
+    from click.shell_completion import get_completion_class
+
+    program = ctx.find_root().info_name or "podnet"
+    found = get_completion_class(shell)
+    assert found is not None, shell
+    variable = f"_{program.replace('-', '_').upper()}_COMPLETE"
+    print(found(podnet, {}, program, variable).source())

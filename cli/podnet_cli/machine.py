@@ -1,0 +1,132 @@
+"""The agent and this machine: up, down, agent, doctor, version, api-resources."""
+
+import os
+import select
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from podnet.kinds import GROUP, KINDS, VERSION
+from podnet_cli import manifests, starting
+from podnet_cli.client import Away, Failure, Request, call, log_path
+from podnet_cli.commands import namespace_option
+from podnet_cli.objects import print_results
+from podnet_cli.screen import Columns
+from podnet_cli.waiting import Seconds, names_of, until_ready
+
+END_SECONDS = 10.0
+"""How long an agent may take to end once it has taken all away."""
+
+
+@click.command()
+@click.argument("files", metavar="FILE|FOLDER|-...", nargs=-1)
+@click.option("-f", "--filename", "more", multiple=True, metavar="FILE", hidden=True)
+@click.option("-R", "--recursive", is_flag=True, help="Folders in folders as well.")
+@namespace_option
+@click.option("--timeout", type=Seconds(), default=60.0, help="How long; 60s when left out.")
+def up(
+    files: tuple[str, ...],
+    more: tuple[str, ...],
+    recursive: bool,
+    namespace: str,
+    timeout: float,
+) -> int:
+    """Build what manifests want and wait until it is ready.
+
+    Starts the agent where none runs. It stays, and keeps it so, until `podnet down`.
+    """
+    sources = manifests.read([*files, *more], recursive=recursive)
+    body = {"sources": sources, "namespace": namespace}
+    answer = starting.call_or_start("POST", "/apply", body)
+    print_results(answer)
+    sys.stdout.flush()
+    return 0 if until_ready(names_of(answer["results"]), timeout) else 1
+
+
+@click.command()
+def down() -> int:
+    """Take away everything that podnet made on this machine, and end the agent."""
+    try:
+        answer = _down()
+    except Away:
+        if not _leftovers():
+            print("nothing of podnet's is on this machine")
+            return 0
+        starting.start()  # it adopts what another one left; then it knows what to take away
+        answer = _down()
+    removed = [f"{number} {plural}" for plural, number in answer["removed"].items() if number]
+    print(f"removed {', '.join(removed) or 'nothing but the agent'}")
+    sys.stdout.flush()
+    for note in answer.get("notes", ()):
+        print(note, file=sys.stderr)
+    return 1 if answer.get("notes") else 0
+
+
+def _down() -> Any:
+    """The agent's answer, once its process has ended."""
+    request = Request("POST", "/down")
+    process = os.pidfd_open(request.agent_pid())
+    try:
+        answer = request.answer()
+        if not select.select([process], [], [], END_SECONDS)[0]:
+            raise Failure(
+                f"the agent has taken all away but has not ended: {log_path()} may say why"
+            )
+    finally:
+        os.close(process)
+    return answer
+
+
+def _leftovers() -> bool:
+    """Whether something on this machine looks like ours: records, namespaces, links."""
+    folder = Path(log_path()).parent
+    pinned = Path("/run/netns").glob("podnet-*")
+    aliases = Path("/sys/class/net").glob("*/ifalias")
+    return (
+        (folder / "store.db").exists()
+        or any(pinned)
+        or any(alias.read_text().startswith("podnet") for alias in aliases)
+    )
+
+
+@click.command(context_settings={"ignore_unknown_options": True})
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def agent(arguments: tuple[str, ...]) -> None:
+    """Run the agent in the foreground until it is stopped; what it built stays."""
+    starting.become_agent("serve", arguments)
+
+
+@click.command(context_settings={"ignore_unknown_options": True})
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def doctor(arguments: tuple[str, ...]) -> None:
+    """Say whether this machine is fit for podnet, what is missing, and how to get it."""
+    starting.become_agent("doctor", arguments)
+
+
+@click.command()
+@click.option("--client", is_flag=True, help="Do not ask the agent for its own.")
+def version(client: bool) -> None:
+    """Print the version of this program and of the agent that runs."""
+    from importlib.metadata import version as installed
+
+    print(f"podnet {installed('podnet')}")
+    if not client:
+        try:
+            answer = call("GET", "/version")
+        except Away:
+            print("agent none runs")
+        else:
+            print(f"agent {answer['version']}, process {answer['pid']}")
+
+
+@click.command("api-resources")
+def api_resources() -> None:
+    """List the kinds of objects, with their short names."""
+    rows = [["NAME", "SHORTNAMES", "APIVERSION", "NAMESPACED", "KIND"]]
+    for kind in KINDS:
+        version = f"{GROUP}/{VERSION}"
+        rows.append([kind.plural, kind.short, version, str(kind.namespaced).lower(), kind.kind])
+    columns = Columns(rows)
+    print("\n".join(columns.line(row) for row in rows))

@@ -1,0 +1,61 @@
+"""`podnet`, which answers to the name `kubectl` as well: the entry point.
+
+`get` goes straight to its module; every other command goes through click, whose import takes as
+long as all that `get` does.
+"""
+
+import os
+import sys
+
+from podnet_cli.client import Failure
+
+SIGPIPE_EXIT, SIGINT_EXIT = 141, 130
+"""What a shell reports of a program that a signal ended: 128 + its number."""
+
+
+def main() -> int:
+    """Run the command that the arguments name; returns the exit code. Errors are sentences."""
+    try:
+        code = _dispatch(sys.argv[1:])
+        sys.stdout.flush()
+        return code
+    except Failure as failure:
+        return _fail(failure.text, failure.code)
+    except KeyboardInterrupt:
+        return SIGINT_EXIT
+    except BrokenPipeError:
+        _drop_output()
+        return SIGPIPE_EXIT
+    except OSError as error:
+        _drop_output()
+        where = f"{error.filename}: " if error.filename else ""
+        return _fail(f"error: {where}{error.strerror or error}", 1)
+
+
+def _dispatch(arguments: list[str]) -> int:
+    if arguments[:1] == ["get"]:
+        from podnet_cli.listing import get
+
+        return get(arguments[1:])
+    from podnet_cli.commands import run
+
+    return run(program_name(), arguments)
+
+
+def program_name() -> str:
+    """What the person calls us."""
+    return "kubectl" if os.path.basename(sys.argv[0]) == "kubectl" else "podnet"
+
+
+def _fail(text: str, code: int) -> int:
+    try:
+        sys.stdout.flush()
+    except OSError:
+        _drop_output()
+    print(text, file=sys.stderr)
+    return code
+
+
+def _drop_output() -> None:
+    """Nobody reads on: what is still buffered must not fail again when the interpreter ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
