@@ -1,24 +1,27 @@
 """The agent's socket: one request a connection, JSON there, JSON or lines of JSON back.
 
-HTTP/1.0, where an answer ends with the connection. No http.client, typing or dataclasses here:
-`podnet get` loads this module, and each of those would cost it more than all of its own work.
+HTTP/1.0, where an answer ends with the connection. `podnet get` loads this module, so there is no
+http.client, typing or dataclasses here, and `_socket`, which makes the system calls, without
+`socket`, which wraps it: each of those would cost it more than all of its own work.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import socket
-import struct
-from contextlib import suppress
+import sys
+from _socket import AF_UNIX, SO_PEERCRED, SOL_SOCKET
+from _socket import socket as Socket
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any
 
-UCRED = struct.Struct("3i")
-"""What SO_PEERCRED gives: process, user, group (unix(7))."""
+PID_BYTES = 4
+"""The first of what SO_PEERCRED gives: process, user, group (unix(7))."""
+PIECE_BYTES = 1 << 18
+"""Read at once: the table of a thousand sandboxes comes in a few pieces."""
 
 
 class Failure(Exception):
@@ -83,38 +86,24 @@ class Request:
 
     def __init__(self, method: str, path: str, body: Any = None) -> None:
         self._what = f"{method} {path}"
-        payload = b"" if body is None else json.dumps(body).encode()
-        head = f"{method} {path} HTTP/1.0\r\nContent-Length: {len(payload)}\r\n"
-        head += "Content-Type: application/json\r\n" if payload else ""
         self._socket = _connect()
-        with suppress(BrokenPipeError):  # refused before it was read whole: the answer says why
-            self._socket.sendall(head.encode() + b"\r\n" + payload)
-        self._file = self._socket.makefile("rb")
+        self._read = b""
+        self._send(b"" if body is None else json.dumps(body).encode())
 
     def answer(self) -> Any:
-        """The whole answer."""
+        """The whole answer, None where it is empty."""
         try:
-            code = self._head()
-            text = self._file.read()
-        except ConnectionError:
-            raise self._cut_off() from None
+            return self._whole(self._head())
         finally:
             self.close()
-        try:
-            body = json.loads(text)
-        except ValueError:
-            body = {"reason": f"HTTP {code}", "message": text.decode(errors="replace").strip()}
-        if code >= 400:
-            raise Refused(body)
-        return body
 
     def events(self) -> Iterator[dict[str, Any]]:
         """The lines of an answer that goes on, as they come; TimeoutError as `limit` says."""
-        if self._head() >= 400:
-            raise Refused(json.loads(self._file.read()))
-        for line in self._file:
-            yield json.loads(line)
-        raise self._cut_off()
+        code = self._head()
+        if code >= 400:
+            self._whole(code)
+        while True:
+            yield json.loads(self._up_to(b"\n"))
 
     def limit(self, seconds: float) -> None:
         """From now on wait so long, and no longer, for the next piece of the answer."""
@@ -122,30 +111,65 @@ class Request:
 
     def agent_pid(self) -> int:
         """The process that listens, as this process would name it."""
-        credentials = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, UCRED.size)
-        return int(UCRED.unpack(credentials)[0])
+        credentials = self._socket.getsockopt(SOL_SOCKET, SO_PEERCRED, PID_BYTES)
+        return int.from_bytes(credentials, sys.byteorder)
 
     def close(self) -> None:
         """Hang up."""
-        self._file.close()
         self._socket.close()
+
+    def _send(self, payload: bytes) -> None:
+        head = f"{self._what} HTTP/1.0\r\nContent-Length: {len(payload)}\r\n"
+        head += "Content-Type: application/json\r\n" if payload else ""
+        try:
+            self._socket.sendall(head.encode() + b"\r\n" + payload)
+        except BrokenPipeError:
+            return  # refused before it was read whole: the answer says why
 
     def _head(self) -> int:
         """The status, once the headers are read."""
-        words = self._file.readline().split(None, 2)
-        if len(words) < 2:
-            raise self._cut_off()
-        while self._file.readline().strip():
-            pass
+        words = self._up_to(b"\r\n\r\n").split(None, 2)
         return int(words[1])
+
+    def _whole(self, code: int) -> Any:
+        """The rest of the answer, raised if it is a refusal."""
+        while self._more():
+            pass
+        try:
+            body = json.loads(self._read) if self._read else None
+        except ValueError:
+            if code < 400:
+                raise self._cut_off() from None
+            said = self._read.decode(errors="replace").strip()
+            body = {"reason": f"HTTP {code}", "message": said}
+        if code >= 400:
+            raise Refused(body or {"reason": f"HTTP {code}"})
+        return body
+
+    def _up_to(self, end: bytes) -> bytes:
+        """What comes before that end, which is read as well."""
+        while end not in self._read:
+            if not self._more():
+                raise self._cut_off()
+        found, _, self._read = self._read.partition(end)
+        return found
 
     def _cut_off(self) -> Failure:
         return Failure(f"the agent went away during {self._what}: {log_path()} may say why")
 
+    def _more(self) -> bool:
+        """Read on; False at the end."""
+        try:
+            piece = self._socket.recv(PIECE_BYTES)
+        except ConnectionError:
+            piece = b""
+        self._read += piece
+        return piece != b""
 
-def _connect() -> socket.socket:
+
+def _connect() -> Socket:
     path = socket_path()
-    connection = socket.socket(socket.AF_UNIX)
+    connection = Socket(AF_UNIX)
     try:
         connection.connect(path)
     except PermissionError:

@@ -13,15 +13,24 @@ SIGPIPE_EXIT, SIGINT_EXIT = 141, 130
 """What a shell reports of a program that a signal ended: 128 + its number."""
 
 
-def main() -> int:
+def main() -> None:
+    """Run the command and end the process; all is said and done then, so nothing is tidied up.
+
+    Taking the interpreter apart would cost `get` a tenth of its time.
+    """
+    os._exit(run(sys.argv[1:]))
+
+
+def run(arguments: list[str]) -> int:
     """Run the command that the arguments name; returns the exit code. Errors are sentences."""
     try:
-        code = _dispatch(sys.argv[1:])
+        code = _dispatch(arguments)
         sys.stdout.flush()
         return code
     except Failure as failure:
         return _fail(failure.text, failure.code)
     except KeyboardInterrupt:
+        _drop_output()
         return SIGINT_EXIT
     except BrokenPipeError:
         _drop_output()
@@ -37,9 +46,9 @@ def _dispatch(arguments: list[str]) -> int:
         from podnet_cli.listing import get
 
         return get(arguments[1:])
-    from podnet_cli.commands import run
+    from podnet_cli import commands
 
-    return run(program_name(), arguments)
+    return commands.run(program_name(), arguments)
 
 
 def program_name() -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from podnet_cli.main import main
+from podnet_cli.main import run
 from support.fake_agent import FakeAgent, Stream, serve, status
 
 Podnet = Callable[..., tuple[int, str, str]]
@@ -22,13 +22,8 @@ def agent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeAgent
 
 
 @pytest.fixture
-def podnet(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Podnet:
-    def run(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["podnet", *arguments])
-        code = main()
-        return code, *capsys.readouterr()
-
-    return run
+def podnet(capsys: pytest.CaptureFixture[str]) -> Podnet:
+    return lambda *arguments: (run(list(arguments)), *capsys.readouterr())
 
 
 def sandbox(name: str, *, version: int = 1, **status: Any) -> dict[str, Any]:
@@ -253,8 +248,7 @@ def test_describe_is_a_page(agent: FakeAgent, podnet: Podnet) -> None:
 def test_get_loads_nothing_that_is_slow(agent: FakeAgent) -> None:
     agent.objects(sandbox("web"))
     code = (
-        "import sys; sys.argv = ['podnet', 'get', 'psb', '-o', 'wide'];"
-        "from podnet_cli.main import main; main();"
+        "import sys; from podnet_cli.main import run; run(['get', 'psb', '-o', 'wide']);"
         "slow = {'asyncio', 'click', 'dataclasses', 'http.client', 'kubernetes', 'pydantic',"
         " 'rich', 'subprocess', 'typing', 'urllib.parse', 'yaml'};"
         "print(sorted(slow & set(sys.modules)))"
@@ -275,7 +269,7 @@ def test_a_reader_that_leaves_is_no_error(agent: FakeAgent) -> None:
         [
             "sh",
             "-c",
-            f"{sys.executable} -c 'from podnet_cli.main import main; exit(main())'"
+            f"{sys.executable} -c 'from podnet_cli.main import main; main()'"
             " get psb -o json | head -n 1",
         ],
         capture_output=True,
