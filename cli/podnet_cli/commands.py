@@ -58,7 +58,8 @@ def run(program: str, arguments: Sequence[str]) -> int:
         path = error.ctx.command_path if error.ctx else program
         verb = path.split()[1] if " " in path else ""
         sentence = error.format_message().rstrip(".")
-        raise Failure(f"{sentence}: see `{path} --help`", USAGE_EXIT.get(verb, 1)) from None
+        see = f"{sentence} See" if sentence.endswith("?") else f"{sentence}: see"
+        raise Failure(f"{see} `{path} --help`", USAGE_EXIT.get(verb, 1)) from None
     except click.ClickException as error:
         raise Failure(error.format_message()) from None
     except click.Abort:

@@ -18,6 +18,8 @@ def main() -> None:
 
     Taking the interpreter apart would cost `get` a tenth of its time.
     """
+    if sys.stdout:
+        sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     os._exit(run(sys.argv[1:]))
 
 

@@ -1,0 +1,96 @@
+"""Why: `podnet plan`, what manifests would do to the kernel, and `podnet explain`, what is there
+for a sandbox."""
+
+import sys
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+from typing import Any
+
+import click
+
+from podnet_cli import manifests
+from podnet_cli.client import call, path_of
+from podnet_cli.commands import namespace_option
+from podnet_cli.listing import machine_text
+from podnet_cli.resources import targets
+from podnet_cli.screen import DIM, paint
+
+Body = dict[str, Any]
+
+
+@click.command()
+@manifests.file_options
+@click.option(
+    "-o",
+    "--output",
+    "form",
+    type=click.Choice(["sh", "json"]),
+    help="sh: a script that does it; json: as the agent gave it.",
+)
+@namespace_option
+def plan(files: tuple[str, ...], recursive: bool, form: str | None, namespace: str) -> int:
+    """Print the commands that would do what manifests want, each under its cause.
+
+    Nothing is done. The exit code is 1 where something that is not podnet's stands in the way.
+    """
+    sources = manifests.read(files, recursive=recursive)
+    body = call("POST", "/plan", {"sources": sources, "namespace": namespace})
+    if form == "json":
+        print(machine_text(body, "json"))
+    else:
+        if form == "sh":
+            print("#!/bin/sh\nset -e")
+        for line in _script(body["operations"]):
+            print(paint(line, DIM) if line.startswith("#") else line)
+        if not body["operations"] and not body["conflicts"]:
+            print("# nothing to do: the kernel is as the manifests want it")
+    sys.stdout.flush()
+    for conflict in body["conflicts"]:
+        print(f"conflict: {conflict}", file=sys.stderr)
+    return 1 if body["conflicts"] else 0
+
+
+def _script(operations: Sequence[Body]) -> Iterator[str]:
+    """The commands, and before each run of them that has one cause, the cause as a comment."""
+    for cause, several in groupby(operations, key=lambda each: each["cause"]):
+        yield f"# {cause or 'no longer wanted'}"
+        for operation in several:
+            yield from operation["commands"]
+
+
+@click.command()
+@click.argument("words", metavar="[psb] NAME", nargs=-1, required=True)
+@click.option(
+    "-o",
+    "--output",
+    "form",
+    type=click.Choice(["json", "mermaid"]),
+    help="json: as the agent gave it; mermaid: a diagram's text.",
+)
+@namespace_option
+def explain(words: tuple[str, ...], form: str | None, namespace: str) -> int:
+    """Show every kernel object of a sandbox: is it right, which field caused it, which command.
+
+    The exit code is 1 where one is not right.
+    """
+    from podnet_cli import drawing
+
+    name = _sandbox_name(words)
+    body = call("GET", path_of("explain", namespace, name))
+    neighbours = call("GET", "/objects/podsandboxes")["items"]
+    if form == "json":
+        print(machine_text(body, "json"))
+    elif form == "mermaid":
+        print("\n".join(drawing.mermaid(body)))
+    else:
+        print("\n".join(drawing.screen(body, neighbours)))
+    return 0 if all(line["verdict"] == "right" for line in body["lines"]) else 1
+
+
+def _sandbox_name(words: Sequence[str]) -> str:
+    if len(words) == 1 and "/" not in words[0]:
+        return words[0]
+    (kind, name), *more = targets(words)
+    if kind.kind != "PodSandbox" or name is None or more:
+        raise click.UsageError("explain takes one sandbox: podnet explain NAME")
+    return name
