@@ -85,7 +85,7 @@ class Cgroups:
             parent = os.path.dirname(folder)
             for other in os.listdir(parent):
                 if other.startswith(CGROUP_PREFIX) and not keeper_lives(other):
-                    remove_cgroup(f"{parent}/{other}")
+                    remove_cgroup(f"{parent}/{other}", 0)  # in use still: the next one's job
             os.mkdir(folder)
             for file in ("cpuset.cpus", "cpuset.mems"):  # v1: empty, and nothing may run there
                 if os.path.exists(f"{folder}/{file}") and not read(f"{folder}/{file}").strip():
