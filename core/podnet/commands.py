@@ -116,9 +116,10 @@ def _veth(operation: Operation, thing: Veth) -> tuple[str, ...]:
     port = f"ip link set {name} type bridge_slave {flags}"
     if isinstance(operation, Change):
         return (f"ip link set {name} mtu {thing.mtu} master {thing.bridge} up", port)
+    queues = "numtxqueues 1 numrxqueues 1"
     return (
-        f"ip link add {name} mtu {thing.mtu} master {thing.bridge} up type veth"
-        f" peer name {thing.pod_end} address {thing.pod_mac} mtu {thing.mtu}"
+        f"ip link add {name} mtu {thing.mtu} {queues} master {thing.bridge} up type veth"
+        f" peer name {thing.pod_end} address {thing.pod_mac} mtu {thing.mtu} {queues}"
         f" netns {name_of(thing.pod_netns)}",
         f"ip link set {name} alias '{thing.alias}' addrgenmode none",
         port,

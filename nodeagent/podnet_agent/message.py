@@ -38,6 +38,7 @@ NESTED = 0x8000
 AF_INET, AF_INET6, AF_BRIDGE = 2, 10, 7
 IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_MASTER, IFLA_LINKINFO = 1, 3, 4, 10, 18
 IFLA_IFALIAS, IFLA_AF_SPEC, IFLA_GROUP, IFLA_NET_NS_FD = 20, 26, 27, 28
+IFLA_NUM_TX_QUEUES, IFLA_NUM_RX_QUEUES = 31, 32
 INFO_KIND, INFO_DATA, INFO_SLAVE_KIND, INFO_SLAVE_DATA = 1, 2, 4, 5
 BRPORT_HAIRPIN, BRPORT_ISOLATED = 4, 33
 VETH_INFO_PEER = 1
@@ -59,6 +60,12 @@ def attr(kind: int, data: bytes) -> bytes:
 def u32(kind: int, value: int) -> bytes:
     """One attribute that holds a 32-bit number."""
     return _ATTR.pack(8, kind) + _U32.pack(value)
+
+
+_ONE_QUEUE = u32(IFLA_NUM_TX_QUEUES, 1) + u32(IFLA_NUM_RX_QUEUES, 1)
+"""Of a veth end, which uses one anyway. Asked for nothing, the kernel allocates a queue for each
+CPU and takes them away again, waiting for RCU at both ends (drivers/net/veth.c, veth_init_queues).
+"""
 
 
 @lru_cache(maxsize=1024)
@@ -136,12 +143,14 @@ def _veth_create(thing: Veth, index: IndexOf, netns_fd: Callable[[Netns], int]) 
         + attr(IFLA_ADDRESS, _hardware(thing.pod_mac))
         + u32(IFLA_MTU, thing.mtu)
         + u32(IFLA_NET_NS_FD, netns_fd(thing.pod_netns))
+        + _ONE_QUEUE
     )
     body = (
         IFINFO.pack(0, 0, 0, IFF_UP, IFF_UP)
         + attr(IFLA_IFNAME, thing.host_end.encode() + b"\0")
         + u32(IFLA_MTU, thing.mtu)
         + u32(IFLA_MASTER, index(thing.netns, thing.bridge))
+        + _ONE_QUEUE
         + attr(
             IFLA_LINKINFO | NESTED,
             text(INFO_KIND, "veth") + attr(INFO_DATA | NESTED, attr(VETH_INFO_PEER | NESTED, peer)),
