@@ -70,7 +70,8 @@ def candidates(numbers: range, after: int | None) -> Iterator[int]:
 
 def at(pod_cidr: IPNetwork, number: int) -> IPInterface:
     """The address with that host number, with the CIDR's prefix length."""
-    return ip_interface(f"{pod_cidr[number]}/{pod_cidr.prefixlen}")
+    kind = IPv4Interface if pod_cidr.version == 4 else IPv6Interface
+    return kind((int(pod_cidr.network_address) + number, pod_cidr.prefixlen))
 
 
 def parse_network(text: str) -> IPNetwork:

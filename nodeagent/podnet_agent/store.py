@@ -6,23 +6,20 @@ What must be unique is UNIQUE in the schema: the database refuses to give anythi
 
 import json
 import sqlite3
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import ip_address, ip_interface, ip_network
 from typing import Any, Literal
 
-from podnet.addresses import IPAddress, IPInterface, IPNetwork, at, candidates, gateway, mac_for
-from podnet.addresses import host_numbers as numbers_of
+from podnet.addresses import IPNetwork, mac_for
 from podnet.attachment import Attachment, AttachRequest, PublishedPort
 from podnet.desired import Sandboxed
-from podnet.errors import Conflict, Retryable
+from podnet.errors import Conflict
 from podnet.network import Network
 from podnet.objects import Netns
-
-QUARANTINE_SECONDS = 30
-"""How long a released address rests, so that neighbours forget its last owner's MAC."""
+from podnet_agent import claims
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS object (kind TEXT, namespace TEXT, name TEXT, body TEXT NOT NULL,
@@ -33,14 +30,6 @@ CREATE TABLE IF NOT EXISTS attachment (number INTEGER PRIMARY KEY AUTOINCREMENT,
   sandbox_id TEXT NOT NULL, ifname TEXT NOT NULL, network TEXT NOT NULL,
   state TEXT NOT NULL DEFAULT 'adding', body TEXT NOT NULL DEFAULT '{}',
   UNIQUE (sandbox_id, ifname));
-CREATE TABLE IF NOT EXISTS address (network TEXT, host_number BLOB, number INTEGER, released REAL,
-  PRIMARY KEY (network, host_number)) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS address_number ON address (number);
-CREATE INDEX IF NOT EXISTS address_released ON address (released) WHERE released IS NOT NULL;
-CREATE TABLE IF NOT EXISTS port (protocol TEXT, host_port INTEGER, host_ip TEXT, number INTEGER,
-  PRIMARY KEY (protocol, host_port, host_ip)) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS port_number ON port (number);
-CREATE TABLE IF NOT EXISTS last (network TEXT PRIMARY KEY, host_number BLOB) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS subnets (network TEXT PRIMARY KEY, cidrs TEXT) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS sysctl (name TEXT PRIMARY KEY, before TEXT) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS version (resource INTEGER);
@@ -64,7 +53,10 @@ class Store:
 
     def __init__(self, path: str) -> None:
         self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-        self._db.executescript("PRAGMA journal_mode=WAL; PRAGMA synchronous=OFF;" + SCHEMA)
+        self._db.executescript(
+            "PRAGMA journal_mode=WAL; PRAGMA synchronous=OFF;" + SCHEMA + claims.SCHEMA
+        )
+        self._claims = claims.Claims(self._db)
 
     def close(self) -> None:
         """The file can be removed after this."""
@@ -144,8 +136,8 @@ class Store:
     def forget_network(self, network: str) -> None:
         """A network of that name may come with other subnets now."""
         with self._transaction() as db:
-            for table in ("subnets", "last", "address"):
-                db.execute(f"DELETE FROM {table} WHERE network = ?", (network,))
+            db.execute("DELETE FROM subnets WHERE network = ?", (network,))
+            self._claims.forget(network)
 
     def sysctls(self) -> Mapping[str, str]:
         """The host's values that podnet changed, as they were before."""
@@ -203,9 +195,9 @@ class Store:
                 ) from None
             number = cursor.lastrowid
             assert number is not None
-            addresses = self._claim_addresses(network, request, number)
+            addresses = self._claims.claim_addresses(network, request, number)
             for port in request.ports:
-                self._claim_port(request, port, number)
+                self._claims.claim_port(request, port, number)
             attachment = Attachment(
                 number, request, addresses, request.mac or mac_for(addresses[0].ip)
             )
@@ -224,13 +216,10 @@ class Store:
         self._db.execute("UPDATE attachment SET state = 'removing' WHERE number = ?", (number,))
 
     def release(self, number: int) -> None:
-        """The record goes; its address rests for QUARANTINE_SECONDS, its ports are free."""
+        """The record goes; its address rests a while, its ports are free."""
         with self._transaction() as db:
             db.execute("DELETE FROM attachment WHERE number = ?", (number,))
-            db.execute("DELETE FROM port WHERE number = ?", (number,))
-            db.execute(
-                "UPDATE address SET released = ? WHERE number = ?", (time.monotonic(), number)
-            )
+            self._claims.release(number)
 
     def find(self, sandbox_id: str, ifname: str) -> Record | None:
         """The record of one interface of one sandbox."""
@@ -253,11 +242,7 @@ class Store:
 
     def usage(self, network: str) -> int:
         """How many host numbers of the network are given out."""
-        row = self._db.execute(
-            "SELECT count(*) FROM address WHERE network = ? AND released IS NULL", (network,)
-        )
-        count: int = row.fetchone()[0]
-        return count
+        return self._claims.usage(network)
 
     def _records(self, where: str, values: Sequence[object]) -> Iterator[Record]:
         for number, body, state in self._db.execute(
@@ -265,114 +250,11 @@ class Store:
         ):
             yield Record(_from_body(number, json.loads(body)), state)
 
-    def _claim_addresses(
-        self, network: Network, request: AttachRequest, number: int
-    ) -> tuple[IPInterface, ...]:
-        """The fixed addresses, and for families without one the same host number or a free one."""
-        fixed = {address.version: address for address in request.addresses}
-        for address in request.addresses:
-            _check_fixed(network, request, address)
-        hosts = {
-            version: int(address) - int(_cidr(network, version).network_address)
-            for version, address in fixed.items()
-        }
-        self._db.execute(
-            "DELETE FROM address WHERE released < ?", (time.monotonic() - QUARANTINE_SECONDS,)
-        )
-        for version, host in sorted(hosts.items()):
-            if not self._claim(network.name, host, number):
-                self._taken(network, request, host, fixed[version])
-        chosen = min(hosts.values()) if hosts else self._choose(network, request, number)
-        return tuple(at(cidr, hosts.get(cidr.version, chosen)) for cidr in network.pod_cidrs)
 
-    def _claim(self, network: str, host: int, number: int) -> bool:
-        """True when the host number is this attachment's now (or was)."""
-        key = host.to_bytes(16, "big")
-        done = self._db.execute(
-            "INSERT INTO address VALUES (?, ?, ?, NULL) ON CONFLICT DO NOTHING",
-            (network, key, number),
-        )
-        if done.rowcount:
-            return True
-        row = self._db.execute(
-            "SELECT number FROM address WHERE network = ? AND host_number = ?", (network, key)
-        ).fetchone()
-        return bool(row[0] == number)
-
-    def _choose(self, network: Network, request: AttachRequest, number: int) -> int:
-        row = self._db.execute(
-            "SELECT host_number FROM last WHERE network = ?", (network.name,)
-        ).fetchone()
-        after = int.from_bytes(row[0], "big") if row else None
-        for host in candidates(numbers_of(network.pod_cidrs), after):
-            if self._claim(network.name, host, number):
-                self._db.execute(
-                    "INSERT OR REPLACE INTO last VALUES (?, ?)",
-                    (network.name, host.to_bytes(16, "big")),
-                )
-                return host
-        ranges = ", ".join(str(cidr) for cidr in network.pod_cidrs)
-        raise Retryable(
-            f"{request.owner}: {network.cause} has no free address in {ranges}: delete sandboxes"
-            f" (an address rests {QUARANTINE_SECONDS} s) or use another network"
-        )
-
-    def _taken(
-        self, network: Network, request: AttachRequest, host: int, address: IPAddress
-    ) -> None:
-        row = self._db.execute(
-            "SELECT body, released FROM address LEFT JOIN attachment USING (number)"
-            " WHERE address.network = ? AND host_number = ?",
-            (network.name, host.to_bytes(16, "big")),
-        ).fetchone()
-        if row[1] is not None or row[0] is None:
-            raise Retryable(
-                f"{request.owner}: {address} was released less than {QUARANTINE_SECONDS} s ago"
-            )
-        holder = json.loads(row[0]).get("owner", "another sandbox")
-        raise Conflict(
-            f"{request.owner} spec.network.addresses: {address} is taken by {holder} (host number"
-            f" {host} of {network.cause}): choose another or leave it out"
-        )
-
-    def _claim_port(self, request: AttachRequest, port: PublishedPort, number: int) -> None:
-        host_ip = str(port.host_ip or "")
-        row = self._db.execute(
-            "SELECT body FROM port JOIN attachment USING (number) WHERE protocol = ?"
-            " AND host_port = ? AND (host_ip = ? OR host_ip = '' OR ? = '')",
-            (port.protocol, port.host_port, host_ip, host_ip),
-        ).fetchone()
-        if row:
-            holder = json.loads(row[0]).get("owner") or request.owner
-            raise Conflict(
-                f"{request.owner} spec.network.ports: host port {port.host_port}/{port.protocol}"
-                f" is published by {holder} already: choose another hostPort or hostIP"
-            )
-        self._db.execute(
-            "INSERT INTO port VALUES (?, ?, ?, ?)",
-            (port.protocol, port.host_port, host_ip, number),
-        )
-
-
-def _cidr(network: Network, version: int) -> IPNetwork:
-    return next(cidr for cidr in network.pod_cidrs if cidr.version == version)
-
-
-def _check_fixed(network: Network, request: AttachRequest, address: IPAddress) -> None:
-    """Conflict when no pod of the network could have that address."""
-    where = f"{request.owner} spec.network.addresses: {address}"
-    ranges = [cidr for cidr in network.pod_cidrs if cidr.version == address.version]
-    if not ranges:
-        raise Conflict(f"{where}: {network.cause} has no IPv{address.version} subnet")
-    cidr = ranges[0]
-    if address not in cidr:
-        raise Conflict(f"{where} lies outside {network.cause}, whose range is {cidr}")
-    if address == gateway(cidr):
-        raise Conflict(f"{where} is the gateway of {network.cause}, on the bridge: choose another")
-    if address == cidr.network_address:
-        raise Conflict(f"{where} is the network address of {cidr}: choose another")
-    if address.version == 4 and address == cidr.broadcast_address:
-        raise Conflict(f"{where} is the broadcast address of {cidr}: choose another")
+@lru_cache(maxsize=64)
+def _text(network: IPNetwork) -> str:
+    """Nearly all attachments have the same routes, and an IPv6 network takes its time to print."""
+    return str(network)
 
 
 def _to_body(attachment: Attachment) -> Body:
@@ -389,7 +271,7 @@ def _to_body(attachment: Attachment) -> Body:
             [port.host_port, port.container_port, port.protocol, str(port.host_ip or "")]
             for port in request.ports
         ],
-        "routes": [str(route) for route in request.routes],
+        "routes": [_text(route) for route in request.routes],
         "addresses": [str(interface) for interface in attachment.addresses],
     }
 

@@ -1,0 +1,170 @@
+"""Addresses and ports given out: which attachment has which. In the store's database.
+
+Choosing is the core's (podnet.addresses); claiming is here, and the tables' primary keys have the
+last word: nothing is given out twice. Every method belongs into a transaction of the store.
+"""
+
+import json
+import sqlite3
+import time
+
+from podnet.addresses import (
+    IPAddress,
+    IPInterface,
+    IPNetwork,
+    at,
+    candidates,
+    gateway,
+    host_numbers,
+)
+from podnet.attachment import AttachRequest, PublishedPort
+from podnet.errors import Conflict, Retryable
+from podnet.network import Network
+
+QUARANTINE_SECONDS = 30
+"""How long a released address rests, so that neighbours forget its last owner's MAC."""
+
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS address (network TEXT, host_number BLOB, number INTEGER, released REAL,
+  PRIMARY KEY (network, host_number)) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS address_number ON address (number);
+CREATE INDEX IF NOT EXISTS address_released ON address (released) WHERE released IS NOT NULL;
+CREATE TABLE IF NOT EXISTS port (protocol TEXT, host_port INTEGER, host_ip TEXT, number INTEGER,
+  PRIMARY KEY (protocol, host_port, host_ip)) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS port_number ON port (number);
+"""
+
+
+class Claims:
+    """Of one database. Attachments are known by their number."""
+
+    def __init__(self, db: sqlite3.Connection) -> None:
+        self._db = db
+        self._last: dict[str, int] = {}  # host number chosen last, by network
+
+    def claim_addresses(
+        self, network: Network, request: AttachRequest, number: int
+    ) -> tuple[IPInterface, ...]:
+        """The fixed addresses, and for families without one the same host number or a free one.
+
+        Conflict when one is taken or no pod's; Retryable when the network has no free one.
+        """
+        if not request.addresses:
+            chosen = self._choose(network, request, number)
+            return tuple(at(cidr, chosen) for cidr in network.pod_cidrs)
+        hosts: dict[int, int] = {}  # host number by family
+        for address in request.addresses:
+            cidr = _cidr_for(network, request, address)
+            hosts[address.version] = int(address) - int(cidr.network_address)
+        for host in sorted(set(hosts.values())):
+            if not self._claim(network.name, host, number):
+                self._refuse(network, request, hosts, host)
+        other = min(hosts.values())
+        return tuple(at(cidr, hosts.get(cidr.version, other)) for cidr in network.pod_cidrs)
+
+    def claim_port(self, request: AttachRequest, port: PublishedPort, number: int) -> None:
+        """Conflict when the port is taken on that address, or on any."""
+        host_ip = str(port.host_ip or "")
+        row = self._db.execute(
+            "SELECT body FROM port JOIN attachment USING (number) WHERE protocol = ?"
+            " AND host_port = ? AND (host_ip = ? OR host_ip = '' OR ? = '')",
+            (port.protocol, port.host_port, host_ip, host_ip),
+        ).fetchone()
+        if row:
+            holder = json.loads(row[0]).get("owner") or request.owner
+            raise Conflict(
+                f"{request.owner} spec.network.ports: host port {port.host_port}/{port.protocol}"
+                f" is published by {holder} already: choose another hostPort or hostIP"
+            )
+        self._db.execute(
+            "INSERT INTO port VALUES (?, ?, ?, ?)",
+            (port.protocol, port.host_port, host_ip, number),
+        )
+
+    def release(self, number: int) -> None:
+        """The attachment's addresses rest for QUARANTINE_SECONDS, its ports are free."""
+        now = time.monotonic()
+        self._db.execute("DELETE FROM port WHERE number = ?", (number,))
+        self._db.execute("UPDATE address SET released = ? WHERE number = ?", (now, number))
+        self._db.execute("DELETE FROM address WHERE released < ?", (now - QUARANTINE_SECONDS,))
+
+    def forget(self, network: str) -> None:
+        """All addresses of the network are as if never given out."""
+        self._last.pop(network, None)
+        self._db.execute("DELETE FROM address WHERE network = ?", (network,))
+
+    def usage(self, network: str) -> int:
+        """How many host numbers of the network are given out."""
+        row = self._db.execute(
+            "SELECT count(*) FROM address WHERE network = ? AND released IS NULL", (network,)
+        )
+        count: int = row.fetchone()[0]
+        return count
+
+    def _claim(self, network: str, host: int, number: int) -> bool:
+        """True when the host number is this attachment's now: nobody had it, or long ago."""
+        done = self._db.execute(
+            "INSERT INTO address (network, host_number, number) VALUES (?, ?, ?)"
+            " ON CONFLICT DO UPDATE SET number = excluded.number, released = NULL"
+            " WHERE released < ?",
+            (network, host.to_bytes(16, "big"), number, time.monotonic() - QUARANTINE_SECONDS),
+        )
+        return done.rowcount == 1
+
+    def _choose(self, network: Network, request: AttachRequest, number: int) -> int:
+        name = network.name
+        after = self._last[name] if name in self._last else self._youngest(name)
+        for host in candidates(host_numbers(network.pod_cidrs), after):
+            if self._claim(name, host, number):
+                self._last[name] = host
+                return host
+        ranges = ", ".join(str(cidr) for cidr in network.pod_cidrs)
+        raise Retryable(
+            f"{request.owner}: {network.cause} has no free address in {ranges}: delete sandboxes"
+            f" (an address rests {QUARANTINE_SECONDS} s) or use another network"
+        )
+
+    def _youngest(self, network: str) -> int | None:
+        """The host number given out last, as far as the records of a dead agent tell."""
+        row = self._db.execute(
+            "SELECT host_number FROM address WHERE network = ? ORDER BY number DESC LIMIT 1",
+            (network,),
+        ).fetchone()
+        return int.from_bytes(row[0], "big") if row else None
+
+    def _refuse(
+        self, network: Network, request: AttachRequest, hosts: dict[int, int], host: int
+    ) -> None:
+        address = next(each for each in request.addresses if hosts[each.version] == host)
+        row = self._db.execute(
+            "SELECT body, released FROM address LEFT JOIN attachment USING (number)"
+            " WHERE address.network = ? AND host_number = ?",
+            (network.name, host.to_bytes(16, "big")),
+        ).fetchone()
+        if row[1] is not None or row[0] is None:
+            raise Retryable(
+                f"{request.owner}: {address} was released less than {QUARANTINE_SECONDS} s ago"
+            )
+        holder = json.loads(row[0]).get("owner", "another sandbox")
+        raise Conflict(
+            f"{request.owner} spec.network.addresses: {address} is taken by {holder} (host number"
+            f" {host} of {network.cause}): choose another or leave it out"
+        )
+
+
+def _cidr_for(network: Network, request: AttachRequest, address: IPAddress) -> IPNetwork:
+    """The share that the fixed address is of; Conflict when no pod could have that address."""
+    where = f"{request.owner} spec.network.addresses: {address}"
+    ranges = [cidr for cidr in network.pod_cidrs if cidr.version == address.version]
+    if not ranges:
+        raise Conflict(f"{where}: {network.cause} has no IPv{address.version} subnet")
+    cidr = ranges[0]
+    if address not in cidr:
+        raise Conflict(f"{where} lies outside {network.cause}, whose range is {cidr}")
+    if address == gateway(cidr):
+        raise Conflict(f"{where} is the gateway of {network.cause}, on the bridge: choose another")
+    if address == cidr.network_address:
+        raise Conflict(f"{where} is the network address of {cidr}: choose another")
+    if address.version == 4 and address == cidr.broadcast_address:
+        raise Conflict(f"{where} is the broadcast address of {cidr}: choose another")
+    return cidr
