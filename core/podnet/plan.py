@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from operator import itemgetter
 
 from podnet.errors import Conflict
 from podnet.objects import HOST, KernelObject, Key, Namespace, Netns, Observed, Route, Seen, Veth
@@ -45,15 +46,16 @@ def plan(desired: Iterable[KernelObject], observed: Observed) -> Plan:
 
     What lets traffic in goes first and comes last. Equal input gives equal output.
     """
-    wanted = {thing.key: thing for thing in desired}
+    wanted = _in_order(desired)
     additions: list[Add | Change] = []
     conflicts: list[Conflict] = []
-    remade: set[Key] = set()
+    remade: set[Key] = set()  # what hung on these went with them
     for key, thing in wanted.items():
-        if not _in_scope(thing, observed):
-            continue
         found = observed.seen.get(key)
-        if found is None:
+        if not _in_scope(thing, observed):
+            if thing.within in remade:
+                additions.append(Add(thing))
+        elif found is None:
             additions.append(Add(thing))
             if isinstance(thing, Namespace | Veth):
                 remade.add(key)
@@ -61,16 +63,7 @@ def plan(desired: Iterable[KernelObject], observed: Observed) -> Plan:
             conflicts.append(_conflict(thing, found))
         elif found.what != thing:
             additions.append(Change(thing, found.what))
-    if observed.scope is not None:  # what hung on a thing that is made again went with it
-        additions += [
-            Add(thing)
-            for thing in wanted.values()
-            if thing.within in remade and not _in_scope(thing, observed)
-        ]
-    removals = _removals(wanted, observed)
-    additions.sort(key=lambda operation: _order(operation.what))
-    removals.sort(key=lambda operation: _order(operation.what), reverse=True)
-    return Plan((*removals, *additions), tuple(conflicts))
+    return Plan((*_removals(wanted, observed), *additions), tuple(conflicts))
 
 
 def as_seen(objects: Iterable[KernelObject]) -> Observed:
@@ -81,11 +74,28 @@ def as_seen(objects: Iterable[KernelObject]) -> Observed:
 def _removals(wanted: dict[Key, KernelObject], observed: Observed) -> list[Remove]:
     """What is ours and not wanted, but for what goes along with something else that goes."""
     gone = {key for key, found in observed.seen.items() if found.ours and key not in wanted}
-    return [
-        Remove(found.what)
+    things = (
+        found.what
         for key in gone
         if not isinstance((found := observed.seen[key]).what, str) and found.what.within not in gone
-    ]
+    )
+    return [Remove(thing) for thing in reversed(_in_order(things).values())]
+
+
+def _in_order(things: Iterable[KernelObject]) -> dict[Key, KernelObject]:
+    """Namespaces, the node's links, then each pod in one go, then what lets traffic in."""
+    placed = sorted(((_place(thing), thing) for thing in things), key=itemgetter(0))
+    return {place[-1]: thing for place, thing in placed}
+
+
+def _place(thing: KernelObject) -> tuple[int, Netns, int, Key]:
+    if isinstance(thing, Namespace):
+        stage = 0
+    elif thing.netns == HOST:
+        stage = 1 if thing.rank < Route.rank else 3
+    else:
+        stage = 2
+    return (stage, thing.netns, thing.rank, thing.key)
 
 
 def _in_scope(thing: KernelObject, observed: Observed) -> bool:
@@ -99,14 +109,3 @@ def _conflict(thing: KernelObject, found: Seen) -> Conflict:
         f"{kind} {name}{where} exists and is not podnet's ({found.what}); {thing.cause} wants it:"
         f" remove it or choose another name"
     )
-
-
-def _order(thing: KernelObject) -> tuple[int, Netns, int, Key]:
-    """Namespaces, the node's links, then each pod in one go, then what lets traffic in."""
-    if isinstance(thing, Namespace):
-        stage = 0
-    elif thing.netns == HOST:
-        stage = 1 if thing.rank < Route.rank else 3
-    else:
-        stage = 2
-    return (stage, thing.netns, thing.rank, thing.key)
