@@ -23,12 +23,20 @@ from podnet.objects import (
 from podnet.plan import Operation, Remove
 from podnet_agent import namespaces
 from podnet_agent.message import Message, batch, delete_trash, messages
-from podnet_agent.namespaces import NoSuchInterface, Opened, interface_index, route_socket
+from podnet_agent.namespaces import (
+    NoSuchInterface,
+    Opened,
+    interface_index,
+    open_own,
+    route_socket,
+)
 
 GONE = {errnos.ENODEV, errnos.ENOENT, errnos.ESRCH, errnos.EADDRNOTAVAIL}
 """What the kernel says of something that is not there any more: success for a Remove."""
 BATCH = 400
 """Messages a send, at most: a bound on the buffer, some 100 KiB."""
+_ANSWER = struct.Struct("=IHHIIi")
+"""struct nlmsghdr, and the errno that an NLMSG_ERROR begins with (linux/netlink.h)."""
 
 
 class ApplyError(PodNetError):
@@ -57,7 +65,7 @@ class Kernel:
     """Used by one thread, the writer."""
 
     def __init__(self, table: Committer, forward: Committer) -> None:
-        self._host = route_socket()
+        self._host, self._home = route_socket(), open_own("net")
         self._table, self._forward = table, forward
         self._indexes: dict[str, int] = {}  # of our bridges; a stale one is found by its error
         self._sequence = 1
@@ -70,7 +78,7 @@ class Kernel:
         Raises ApplyError at the first that fails; a Remove of what is gone never does.
         """
         done: list[Operation] = []
-        with Opened(self._host) as opened:
+        with Opened(self._host, self._home) as opened:
             for (channel, netns), members in groupby(operations, key=_channel):
                 run = list(members)
                 try:
@@ -122,53 +130,57 @@ class Kernel:
                 self._indexes[ifname] = interface_index(self._host, ifname)
             return self._indexes[ifname]
 
-        outgoing: list[tuple[Message, Operation]] = []
+        outgoing: list[Message] = []
+        senders: list[Operation] = []
         for operation in run:
             if isinstance(operation.what, Veth) and isinstance(operation, Remove):
                 self.trash = True
             try:
                 packed = messages(operation, index, opened.fd)
             except NoSuchInterface:  # made earlier in this very batch: send that first
-                self._send(channel, outgoing, done)
-                outgoing = []
+                self._send(channel, outgoing, senders, done)
+                outgoing, senders = [], []
                 try:
                     packed = messages(operation, index, opened.fd)
                 except NoSuchInterface:
                     if isinstance(operation, Remove):
                         continue
                     raise
-            outgoing += [(message, operation) for message in packed]
+            outgoing += packed
+            senders += [operation] * len(packed)
             if len(outgoing) >= BATCH:
-                self._send(channel, outgoing, done)
-                outgoing = []
-        self._send(channel, outgoing, done)
+                self._send(channel, outgoing, senders, done)
+                outgoing, senders = [], []
+        self._send(channel, outgoing, senders, done)
 
     def _send(
         self,
         channel: socket.socket,
-        outgoing: list[tuple[Message, Operation]],
+        outgoing: list[Message],
+        senders: list[Operation],
         done: list[Operation],
     ) -> None:
         if not outgoing:
             return
         first = self._next(len(outgoing))
-        channel.send(batch([message for message, _ in outgoing], first))
+        channel.send(batch(outgoing, first))
         self.sends += 1
         failures = _acknowledgements(channel, first, len(outgoing))
         previous = None
-        for position, (_, operation) in enumerate(outgoing):
+        for position, operation in enumerate(senders):
             if operation is not previous and position not in failures:
                 done.append(operation)
             previous = operation
         for position in sorted(failures):
-            operation, code = outgoing[position][1], failures[position]
+            operation, code = senders[position], failures[position]
             if not (isinstance(operation, Remove) and code in GONE):
                 raise ApplyError(operation, code, done)
 
     def _sysctls(
         self, opened: Opened, netns: Netns, run: list[Operation], done: list[Operation]
     ) -> None:
-        with opened.inside(netns):
+        opened.enter(netns)
+        try:
             for operation in run:
                 thing = operation.what
                 assert isinstance(thing, Sysctl)
@@ -181,6 +193,8 @@ class Kernel:
                     if not isinstance(operation, Remove):
                         raise ApplyError(operation, error.errno or 0, done) from error
                 done.append(operation)
+        finally:
+            opened.leave()
 
     def _namespaces(self, run: list[Operation], done: list[Operation]) -> None:
         for operation in run:
@@ -207,19 +221,18 @@ def _write(path: str, value: str) -> None:
         os.close(file)
 
 
+_CHANNELS: dict[type, str] = {
+    Ruleset: "nft",
+    Element: "nft",
+    ForwardAccept: "accept",
+    Sysctl: "sysctl",
+    Namespace: "namespace",
+}
+
+
 def _channel(operation: Operation) -> tuple[str, Netns]:
     thing = operation.what
-    match thing:
-        case Ruleset() | Element():
-            return ("nft", HOST)
-        case ForwardAccept():
-            return ("accept", HOST)
-        case Sysctl():
-            return ("sysctl", thing.netns)
-        case Namespace():
-            return ("namespace", HOST)
-        case _:
-            return ("rtnetlink", thing.netns)
+    return (_CHANNELS.get(type(thing), "rtnetlink"), thing.netns)
 
 
 def _acknowledgements(channel: socket.socket, first: int, count: int) -> dict[int, int]:
@@ -230,7 +243,7 @@ def _acknowledgements(channel: socket.socket, first: int, count: int) -> dict[in
         data = channel.recv(1 << 16)
         at = 0
         while at < len(data):
-            size, kind, _, sequence, _, code = struct.unpack_from("=IHHIIi", data, at)
+            size, kind, _, sequence, _, code = _ANSWER.unpack_from(data, at)
             if kind == 2:  # NLMSG_ERROR; code 0 is success
                 pending -= 1
                 if code:

@@ -72,7 +72,7 @@ def make(flags: dict[str, int], pins: dict[str, Path], inside: Callable[[], None
 
     `flags` and `pins` have the names of /proc/thread-self/ns: {"net": CLONE_NEWNET}.
     """
-    homes = {name: _open_own(name) for name in flags}
+    homes = {name: open_own(name) for name in flags}
     pinned: list[Path] = []
     try:
         _check(_libc.unshare(sum(flags.values())), "unshare")
@@ -100,7 +100,8 @@ def unpin(path: Path) -> None:
     path.unlink(missing_ok=True)
 
 
-def _open_own(name: str) -> int:
+def open_own(name: str) -> int:
+    """The calling thread's own namespace of that kind, as a file descriptor to close."""
     # /proc/self is the main thread's, which is not the one that moves.
     return os.open(f"/proc/thread-self/ns/{name}", os.O_RDONLY | os.O_CLOEXEC)
 
@@ -116,7 +117,7 @@ def entered(netns: Netns) -> Iterator[None]:
     if netns == HOST:
         yield
         return
-    home = _open_own("net")
+    home = open_own("net")
     try:
         target = os.open(netns, os.O_RDONLY | os.O_CLOEXEC)
         try:
@@ -155,13 +156,15 @@ def interface_index(inside: socket.socket, ifname: str) -> int:
 
 
 class Opened:
-    """Namespaces open for the length of one plan: a file descriptor and a route socket each."""
+    """Namespaces open for the length of one plan: a file descriptor and a route socket each.
 
-    def __init__(self, host: socket.socket) -> None:
-        self._host = host
+    `host` is a route socket of the calling thread's namespace, `home` that namespace itself.
+    """
+
+    def __init__(self, host: socket.socket, home: int) -> None:
+        self._host, self._home = host, home
         self._fds: dict[Netns, int] = {}
-        self._sockets: dict[Netns, socket.socket] = {}
-        self._home = -1
+        self._sockets: dict[Netns, socket.socket] = {HOST: host}
 
     def __enter__(self) -> "Opened":
         return self
@@ -172,12 +175,11 @@ class Opened:
         error: BaseException | None,
         at: TracebackType | None,
     ) -> None:
+        del self._sockets[HOST]
         for route in self._sockets.values():
             route.close()
         for fd in self._fds.values():
             os.close(fd)
-        if self._home >= 0:
-            os.close(self._home)
 
     def fd(self, netns: Netns) -> int:
         """The namespace's file descriptor; OSError when it is gone."""
@@ -187,25 +189,23 @@ class Opened:
 
     def socket(self, netns: Netns) -> socket.socket:
         """A route socket inside."""
-        if netns == HOST:
-            return self._host
         if netns not in self._sockets:
-            with self.inside(netns):
-                self._sockets[netns] = route_socket()
+            self.enter(netns)
+            self.leave()
         return self._sockets[netns]
 
-    @contextmanager
-    def inside(self, netns: Netns) -> Iterator[None]:
-        """The calling thread is in the namespace, which stays open for later."""
+    def enter(self, netns: Netns) -> None:
+        """The calling thread is in the namespace from here until `leave`."""
         if netns == HOST:
-            yield
             return
-        if self._home < 0:
-            self._home = _open_own("net")
         _check(_libc.setns(self.fd(netns), CLONE_NEWNET), netns)
-        if netns not in self._sockets:
-            self._sockets[netns] = route_socket()
         try:
-            yield
-        finally:
-            _return(self._home, CLONE_NEWNET)
+            if netns not in self._sockets:
+                self._sockets[netns] = route_socket()
+        except OSError:
+            self.leave()
+            raise
+
+    def leave(self) -> None:
+        """The calling thread is at home."""
+        _return(self._home, CLONE_NEWNET)
