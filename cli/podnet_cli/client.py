@@ -41,6 +41,10 @@ class Away(Failure):
     """No agent answers."""
 
 
+class CutOff(Failure):
+    """The agent went away before it had answered."""
+
+
 class Refused(Failure):
     """The agent answered that it can't: its Status, as docs/architecture.md describes it."""
 
@@ -154,8 +158,8 @@ class Request:
         found, _, self._read = self._read.partition(end)
         return found
 
-    def _cut_off(self) -> Failure:
-        return Failure(f"the agent went away during {self._what}: {log_path()} may say why")
+    def _cut_off(self) -> CutOff:
+        return CutOff(f"the agent went away during {self._what}: {log_path()} may say why")
 
     def _more(self) -> bool:
         """Read on; False at the end."""

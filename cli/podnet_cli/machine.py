@@ -1,23 +1,17 @@
 """The agent and this machine: up, down, agent, doctor, version, api-resources."""
 
-import os
-import select
 import sys
 from pathlib import Path
-from typing import Any
 
 import click
 
 from podnet.kinds import GROUP, KINDS, VERSION
 from podnet_cli import manifests, starting
-from podnet_cli.client import Away, Failure, Request, call, log_path
+from podnet_cli.client import Away, call, log_path
 from podnet_cli.commands import namespace_option
 from podnet_cli.objects import print_results
 from podnet_cli.screen import Columns
 from podnet_cli.waiting import Seconds, names_of, until_ready
-
-END_SECONDS = 10.0
-"""How long an agent may take to end once it has taken all away."""
 
 
 @click.command()
@@ -49,34 +43,19 @@ def up(
 def down() -> int:
     """Take away everything that podnet made on this machine, and end the agent."""
     try:
-        answer = _down()
+        answer = starting.down()
     except Away:
         if not _leftovers():
             print("nothing of podnet's is on this machine")
             return 0
         starting.start()  # it adopts what another one left; then it knows what to take away
-        answer = _down()
+        answer = starting.down()
     removed = [f"{number} {plural}" for plural, number in answer["removed"].items() if number]
     print(f"removed {', '.join(removed) or 'nothing but the agent'}")
     sys.stdout.flush()
     for note in answer.get("notes", ()):
         print(note, file=sys.stderr)
     return 1 if answer.get("notes") else 0
-
-
-def _down() -> Any:
-    """The agent's answer, once its process has ended."""
-    request = Request("POST", "/down")
-    process = os.pidfd_open(request.agent_pid())
-    try:
-        answer = request.answer()
-        if not select.select([process], [], [], END_SECONDS)[0]:
-            raise Failure(
-                f"the agent has taken all away but has not ended: {log_path()} may say why"
-            )
-    finally:
-        os.close(process)
-    return answer
 
 
 def _leftovers() -> bool:

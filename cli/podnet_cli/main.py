@@ -16,7 +16,8 @@ SIGPIPE_EXIT, SIGINT_EXIT = 141, 130
 def main() -> None:
     """Run the command and end the process; all is said and done then, so nothing is tidied up.
 
-    Taking the interpreter apart would cost `get` a tenth of its time.
+    Taking the interpreter apart would cost `get` a tenth of its time; and it would try once more to
+    write what nobody reads.
     """
     if sys.stdout:
         sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
@@ -32,13 +33,10 @@ def run(arguments: list[str]) -> int:
     except Failure as failure:
         return _fail(failure.text, failure.code)
     except KeyboardInterrupt:
-        _drop_output()
         return SIGINT_EXIT
     except BrokenPipeError:
-        _drop_output()
         return SIGPIPE_EXIT
     except OSError as error:
-        _drop_output()
         where = f"{error.filename}: " if error.filename else ""
         return _fail(f"error: {where}{error.strerror or error}", 1)
 
@@ -61,12 +59,7 @@ def program_name() -> str:
 def _fail(text: str, code: int) -> int:
     try:
         sys.stdout.flush()
-    except OSError:
-        _drop_output()
+    except OSError as error:
+        text = f"{text}\nerror: standard output: {error.strerror}"
     print(text, file=sys.stderr)
     return code
-
-
-def _drop_output() -> None:
-    """Nobody reads on: what is still buffered must not fail again when the interpreter ends."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

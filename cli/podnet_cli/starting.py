@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -10,10 +11,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from podnet_cli.client import Away, Failure, Refused, call, log_path
+from podnet_cli.client import Away, CutOff, Failure, Refused, Request, call, log_path
 
 START_SECONDS = 30.0
 """How long an agent may take to take over what it finds; one without anything needs 0.5 s."""
+END_SECONDS = 10.0
+"""How long an agent may take to end once it has taken all away."""
 POLL_SECONDS = 0.01
 
 
@@ -41,8 +44,23 @@ def call_or_start(method: str, path: str, body: Any = None) -> Any:
         return call(method, path, body)
     except Refused:
         if not call("GET", "/objects/podsandboxes")["items"]:
-            call("POST", "/down")
+            down()
         raise
+
+
+def down() -> Any:
+    """Have the agent take everything away; its answer, once its process has ended."""
+    request = Request("POST", "/down")
+    process = os.pidfd_open(request.agent_pid())
+    try:
+        answer = request.answer()
+        if not select.select([process], [], [], END_SECONDS)[0]:
+            raise Failure(
+                f"the agent has taken all away but has not ended: {log_path()} may say why"
+            )
+    finally:
+        os.close(process)
+    return answer
 
 
 def start() -> None:
@@ -61,7 +79,7 @@ def answers() -> bool:
     """Whether an agent answers."""
     try:
         call("GET", "/version")
-    except Away:
+    except (Away, CutOff):
         return False
     return True
 
@@ -99,4 +117,4 @@ def _last_line(begin: int) -> str:
         log.seek(begin)
         lines = log.read().decode(errors="replace").split("\n")
     said = [line for line in lines if line.strip()]
-    return said[-1].removeprefix("podnet-agent: ") if said else f"{log_path()} is empty"
+    return said[-1].removeprefix("podnet-agent: ") if said else "it said nothing"

@@ -1,7 +1,9 @@
 """An agent that answers what a test tells it to, on a Unix socket of its own."""
 
+import contextlib
 import json
 import threading
+import time
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
@@ -21,6 +23,8 @@ class Stream(list[dict[str, Any]]):
     """Lines of JSON; the connection stays open behind them unless `ends`."""
 
     ends = False
+    pause = 0.0
+    """Seconds before each line."""
 
 
 class FakeAgent:
@@ -91,8 +95,10 @@ def _handler(agent: FakeAgent) -> type[BaseHTTPRequestHandler]:
         def _lines(self, lines: Stream) -> None:
             self.send_response(200)
             self.end_headers()
-            for line in lines:
-                self.wfile.write(json.dumps(line).encode() + b"\n")
+            with contextlib.suppress(BrokenPipeError):  # who watched has seen enough
+                for line in lines:
+                    time.sleep(lines.pause)
+                    self.wfile.write(json.dumps(line).encode() + b"\n")
             if not lines.ends:
                 assert isinstance(self.server, _Server)
                 self.server.over.wait(20)

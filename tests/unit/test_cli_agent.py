@@ -1,6 +1,7 @@
 """attach, plan, up and wait, against an agent that answers what it is told to."""
 
 import json
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -128,6 +129,12 @@ def test_wait_meets_conditions_or_says_that_it_did_not(agent: FakeAgent, podnet:
         code, _, err = podnet("wait", "psb", "job", "--for", what, "--timeout=100ms")
         assert code == 1
         assert err == "error: timed out waiting for the condition on podsandboxes/job\n"
+    agent.answers[watch] = busy = Stream([mark, *[{"type": "MODIFIED", "object": body}] * 90])
+    busy.pause = 0.05  # an object that changes all the time does not put the end off
+    begin = time.monotonic()
+    assert podnet("wait", "psb/job", "--for=create", "--timeout=0")[0] == 1
+    assert podnet("wait", "psb/job", "--for=condition=Ready", "--timeout=200ms")[0] == 1
+    assert time.monotonic() - begin < 2
     agent.answers[watch] = Stream([mark])
     assert podnet("wait", "psb/job", "--for=delete") == met
     _, _, err = podnet("wait", "psb/job", "--for=condition=Ready")

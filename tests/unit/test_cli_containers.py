@@ -134,10 +134,10 @@ def test_run_passes_its_input_on_and_ends_it(agent: FakeAgent, conmon: FakeConmo
             conmon.send(b"\2" + packet)
         conmon.connection.close()
 
-    thread = threading.Thread(target=echo)
+    thread = threading.Thread(target=echo, daemon=True)
     thread.start()
     out, _ = process.communicate(text, timeout=20)
-    thread.join()
+    thread.join(10)
     assert process.returncode == 0
     assert out == text
     assert f"DELETE {OBJECT}" not in asked(agent)

@@ -70,12 +70,16 @@ def test_two_that_start_an_agent_at_once_start_one(folder: Path) -> None:
 def test_an_agent_that_does_not_start_says_why(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    code = "import sys; print('starting', file=sys.stderr); sys.exit('podnet-agent: no runc here')"
-    monkeypatch.setattr(starting, "agent_command", lambda verb: [sys.executable, "-c", code])
     (folder / "agent.log").write_text("an older agent's last words\n")
-    with pytest.raises(Failure) as caught:
-        starting.start()
-    assert caught.value.text == "error: the agent did not start: no runc here"
+    for code, why in (
+        ("print('x', flush=True); sys.exit('podnet-agent: no runc here')", "no runc here"),
+        ("sys.exit(3)", "it said nothing"),
+    ):
+        command = [sys.executable, "-c", f"import sys; {code}"]
+        monkeypatch.setattr(starting, "agent_command", lambda verb, command=command: command)
+        with pytest.raises(Failure) as caught:
+            starting.start()
+        assert caught.value.text == f"error: the agent did not start: {why}"
 
 
 def test_who_is_not_root_is_told_so(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
