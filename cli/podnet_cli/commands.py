@@ -54,6 +54,9 @@ def run(program: str, arguments: Sequence[str]) -> int:
     """Run the command that the arguments name; returns its exit code."""
     try:
         code = podnet.main(list(arguments), prog_name=program, standalone_mode=False)
+    except click.exceptions.NoArgsIsHelpError as error:
+        print(error.format_message())
+        return 0
     except click.UsageError as error:
         path = error.ctx.command_path if error.ctx else program
         verb = path.split()[1] if " " in path else ""
@@ -67,8 +70,11 @@ def run(program: str, arguments: Sequence[str]) -> int:
     return code if isinstance(code, int) else 0
 
 
-@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("-n", "--namespace", help="The namespace of what the command is about.")
+@click.group(
+    cls=_Commands,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.option("-n", "--namespace", metavar="NAME", help="The namespace; `default` when left out.")
 def podnet(namespace: str | None) -> None:
     """Pod networking you can read: sandboxes, bridges, veth pairs, and why each is there."""
 
@@ -80,14 +86,18 @@ def namespace_option(function: Callable[..., Any]) -> Callable[..., Any]:
         return value or ctx.find_root().params.get("namespace") or "default"
 
     option = click.option(
-        "-n", "--namespace", callback=either, help="The namespace; `default` when left out."
+        "-n",
+        "--namespace",
+        metavar="NAME",
+        callback=either,
+        help="The namespace; `default` when left out.",
     )
     return option(function)
 
 
 @click.command(
     add_help_option=False,
-    short_help="Show objects: a table, json, yaml, names; once or as they change.",
+    short_help="Show objects, once or as they change.",
     context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
 )
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
@@ -104,7 +114,10 @@ def get(ctx: click.Context, arguments: tuple[str, ...]) -> int:
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 @click.pass_context
 def completion(ctx: click.Context, shell: str) -> None:
-    """Print what makes SHELL complete podnet's words: `source <(podnet completion bash)`."""
+    """Print what lets a shell complete words.
+
+    For example: source <(podnet completion bash).
+    """
     from click.shell_completion import get_completion_class
 
     program = ctx.find_root().info_name or "podnet"

@@ -33,7 +33,10 @@ def execute(
     tty: bool,
     namespace: str,
 ) -> NoReturn:
-    """Run a command in a container: podnet exec -it NAME -- CMD. Its exit code is the command's."""
+    """Run a command in a container: podnet exec -it NAME -- CMD.
+
+    The exit code is the command's.
+    """
     if not command:
         raise Failure("say what to run, behind two dashes: podnet exec NAME -- CMD ARG...")
     name = sandbox_name(name)
@@ -72,7 +75,7 @@ def logs(
     timestamps: bool,
     namespace: str,
 ) -> None:
-    """Print what a container has written to its output and its error output."""
+    """Print what a container has written."""
     name = sandbox_name(name)
     chosen = _container(namespace, name, container or container_word)
     query = path_of("logs", namespace, name, container=chosen)

@@ -41,7 +41,7 @@ def up(
 
 @click.command()
 def down() -> int:
-    """Take away everything that podnet made on this machine, and end the agent."""
+    """Take away all that podnet made here, and end the agent."""
     try:
         answer = starting.down()
     except Away:
@@ -73,21 +73,21 @@ def _leftovers() -> bool:
 @click.command(context_settings={"ignore_unknown_options": True})
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def agent(arguments: tuple[str, ...]) -> None:
-    """Run the agent in the foreground until it is stopped; what it built stays."""
+    """Run the agent in the foreground; what it built stays."""
     starting.become_agent("serve", arguments)
 
 
 @click.command(context_settings={"ignore_unknown_options": True})
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def doctor(arguments: tuple[str, ...]) -> None:
-    """Say whether this machine is fit for podnet, what is missing, and how to get it."""
+    """Say what this machine lacks, and how to get it."""
     starting.become_agent("doctor", arguments)
 
 
 @click.command()
 @click.option("--client", is_flag=True, help="Do not ask the agent for its own.")
 def version(client: bool) -> None:
-    """Print the version of this program and of the agent that runs."""
+    """Print the versions of this program and of the agent."""
     from importlib.metadata import version as installed
 
     print(f"podnet {installed('podnet')}")

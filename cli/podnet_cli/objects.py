@@ -22,7 +22,7 @@ AT_ONCE = 100
 @manifests.file_options
 @namespace_option
 def apply(files: tuple[str, ...], recursive: bool, namespace: str) -> None:
-    """Make objects as manifests say: create them or change those there are."""
+    """Create or change objects as manifests say."""
     sources = manifests.read(files, recursive=recursive)
     print_results(call("POST", "/apply", {"sources": sources, "namespace": namespace}))
 
@@ -64,7 +64,7 @@ def delete(
     grace_period: int | None,
     now: bool,
 ) -> int:
-    """Delete objects: those that are named, or those of manifests (-f)."""
+    """Delete objects that are named or that manifests hold."""
     grace = 1 if now else grace_period
     if files:
         if words:
@@ -88,7 +88,7 @@ def delete(
 @click.argument("words", metavar="KIND NAME... | KIND/NAME...", nargs=-1)
 @namespace_option
 def describe(words: tuple[str, ...], namespace: str) -> None:
-    """Show all there is to know of objects, for reading."""
+    """Show all there is to know of objects."""
     from podnet_cli.pages import page
 
     wanted = targets(words)

@@ -29,9 +29,10 @@ Body = dict[str, Any]
 )
 @namespace_option
 def plan(files: tuple[str, ...], recursive: bool, form: str | None, namespace: str) -> int:
-    """Print the commands that would do what manifests want, each under its cause.
+    """Print the commands that would do what manifests want.
 
-    Nothing is done. The exit code is 1 where something that is not podnet's stands in the way.
+    Each under its cause. Nothing is done. The exit code is 1 where something that is not podnet's
+    stands in the way.
     """
     sources = manifests.read(files, recursive=recursive)
     body = call("POST", "/plan", {"sources": sources, "namespace": namespace})
@@ -69,9 +70,10 @@ def _script(operations: Sequence[Body]) -> Iterator[str]:
 )
 @namespace_option
 def explain(words: tuple[str, ...], form: str | None, namespace: str) -> int:
-    """Show every kernel object of a sandbox: is it right, which field caused it, which command.
+    """Show what in the kernel makes a sandbox work, and why.
 
-    The exit code is 1 where one is not right.
+    Each object: is it right, which field caused it, which command would have made it. The exit
+    code is 1 where one is not right.
     """
     from podnet_cli import drawing
 

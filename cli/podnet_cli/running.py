@@ -94,10 +94,10 @@ def run(
     remove: bool,
     **given: Any,
 ) -> int:
-    """Run a command in a sandbox of its own: podnet run --rm -it --net none -- CMD.
+    """Run a command in a sandbox of its own.
 
-    The exit code is the command's; 125 where podnet failed, 126 where the command may not be run,
-    127 where it is not there.
+    For example: podnet run --rm -it --net none -- sh. The exit code is the command's; 125 where
+    podnet failed, 126 where the command may not be run, 127 where it is not there.
     """
     try:
         if stdin and tty and not detach and not os.isatty(0):

@@ -37,7 +37,7 @@ def attach(
     routes: tuple[str, ...],
     namespace: str,
 ) -> None:
-    """Give a running sandbox an interface, an address and routes, from outside."""
+    """Give a running sandbox an interface, from outside."""
     name = sandbox_name(sandbox)
     body = {
         "sandbox": name,
