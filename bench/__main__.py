@@ -1,0 +1,61 @@
+"""`python -m bench [--only NAME] [--rounds N] [--profile]`: a table, then a JSON object a row."""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Iterator
+from subprocess import SubprocessError
+
+from bench import counts, crowd, size, whole, wire
+from bench.hosts import script
+from bench.row import Missing, Row, table
+from podnet_cli.client import Failure
+from support.guard import changes, machine_state
+from support.host import Host, HostError
+
+MEASUREMENTS: dict[str, Callable[[int | None], Iterator[Row]]] = {
+    "wire": wire.measure,
+    "run": whole.measure_run,
+    "crowd": crowd.measure,
+    "get": whole.measure_get,
+    "size": size.measure,
+    "counts": counts.measure,
+}
+
+
+def main() -> int:
+    """Exit code 1 only when something could not be measured: a missed goal is no error here."""
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument(
+        "--only", metavar="NAME", choices=MEASUREMENTS, help=", ".join(MEASUREMENTS)
+    )
+    parser.add_argument("--rounds", metavar="N", type=int, help="instead of each row's own number")
+    parser.add_argument("--profile", action="store_true", help="where the agent's attach spends")
+    options = parser.parse_args()
+    if os.geteuid():
+        parser.error("private hosts need root")
+    if options.profile:
+        with Host("profile") as host:
+            print(script(host, "bench.wire", "profile", 0, options.rounds or 500))
+        return 0
+    before = machine_state()
+    rows: list[Row] = []
+    missing: list[Missing] = []
+    for name, measure in MEASUREMENTS.items():
+        if options.only in (None, name):
+            print(f"{name} ...", file=sys.stderr)
+            try:
+                rows += measure(options.rounds)
+            except (HostError, Failure, AssertionError, OSError, SubprocessError) as error:
+                missing.append(Missing(name, str(error)))
+    print(table(rows))
+    print("\n".join(row.json() for row in rows))
+    if difference := changes(before, machine_state()):
+        missing.append(Missing("bench", f"it changed this machine: {difference}"))
+    for each in missing:
+        print(f"{each.name} could not be measured: {each.why}", file=sys.stderr)
+    return 1 if missing else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,51 @@
+"""Private hosts to measure in, and the resident processes that do the timing there."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from support.host import Host, HostError
+
+ROOT = Path(__file__).parents[1]
+
+
+def script(host: Host, module: str, *args: object) -> Any:
+    """Run one of the bench's modules in a host to its end; the JSON it prints.
+
+    What it says on standard error is shown as it comes.
+    """
+    process = host.popen(
+        [sys.executable, "-m", module, *map(str, args)], cwd=ROOT, stdout=subprocess.PIPE, text=True
+    )
+    out, _ = process.communicate()
+    if process.returncode:
+        raise HostError(f"python -m {module}, in a private host, ended: {process.returncode}")
+    return json.loads(out)
+
+
+class Stopwatch:
+    """Times commands inside a host, from spawn to exit: the way into the host is not timed."""
+
+    def __init__(self, host: Host, environment: Mapping[str, str] | None = None) -> None:
+        self._process = host.popen(
+            [sys.executable, "-m", "bench.stopwatch"],
+            cwd=ROOT,
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def run(self, argv: Sequence[str | Path]) -> float:
+        """Seconds that the command took; HostError with its words when it failed."""
+        assert self._process.stdin is not None and self._process.stdout is not None
+        self._process.stdin.write(json.dumps([str(word) for word in argv]) + "\n")
+        self._process.stdin.flush()
+        answer = json.loads(self._process.stdout.readline())
+        if answer["exit"]:
+            words = " ".join(map(str, argv))
+            raise HostError(f"{words}: exit {answer['exit']}: {answer['error']}")
+        return float(answer["seconds"])
