@@ -48,7 +48,7 @@ def free_pool(taken: Iterable[IPNetwork]) -> IPv4Network | None:
 
 def gateway(pod_cidr: IPNetwork) -> IPAddress:
     """The first host address; the bridge carries it."""
-    return pod_cidr[1]
+    return pod_cidr.network_address + 1
 
 
 def host_numbers(pod_cidrs: Iterable[IPNetwork]) -> range:

@@ -28,7 +28,7 @@ _IFADDR = struct.Struct("=BBBBi")  # family, prefix length, flags, scope, index
 _RTMSG = struct.Struct("=BBBBBBBBI")
 _NLMSG = struct.Struct("=IHHII")
 _ATTR = struct.Struct("=HH")
-_U32 = struct.Struct("=I")
+_U32_ATTR = struct.Struct("=HHI")
 
 NEWLINK, DELLINK, SETLINK, NEWADDR, DELADDR, NEWROUTE, DELROUTE = 16, 17, 19, 20, 21, 24, 25
 REQUEST, ACK, REPLACE, EXCL, CREATE = 0x1, 0x4, 0x100, 0x200, 0x400
@@ -59,7 +59,7 @@ def attr(kind: int, data: bytes) -> bytes:
 
 def u32(kind: int, value: int) -> bytes:
     """One attribute that holds a 32-bit number."""
-    return _ATTR.pack(8, kind) + _U32.pack(value)
+    return _U32_ATTR.pack(8, kind, value)
 
 
 _ONE_QUEUE = u32(IFLA_NUM_TX_QUEUES, 1) + u32(IFLA_NUM_RX_QUEUES, 1)
