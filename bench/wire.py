@@ -33,7 +33,7 @@ from support.host import Host, until
 BURST = 10
 """Wired in a row by one contender before it is the other's turn; each is timed by itself."""
 ROUNDS, PRESENT = 30, 900
-PASSING = r'"(ifindex|link_index|\w*timer)": ?"?[^,}"]*"?,?'
+PASSING = r'"(ifindex|link_index|link_netnsid|\w*timer)": ?"?[^,}"]*"?,?'
 """What of `ip -j -d` differs from one link to the next, though both are the same."""
 
 
@@ -119,6 +119,8 @@ def _picture(attachment: Attachment) -> dict[str, str]:
     """What the kernel has of one attachment: links, addresses, routes, every setting in the pod."""
     netns = attachment.request.netns
     name = netns.rpartition("/")[2]
+    state = Path("/sys/class/net", attachment.host_end, "operstate")
+    until(lambda: state.read_text() == "up\n", f"{attachment.host_end} up")  # a little later
     host_end = _output("ip", "-j", "-d", "address", "show", "dev", attachment.host_end)
     facts = {
         "the host end": re.sub(r'"address": ?"[^"]*"', "", host_end),  # chosen at random
