@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import secrets
 import sys
 import time
 from collections.abc import Callable
@@ -104,7 +103,7 @@ def run(
             raise Failure("the input device is not a TTY: leave out -t")
         if remove and given["restart"] != "no":
             raise Failure("conflicting options: --restart and --rm")
-        given["name"] = given["name"] or f"run-{secrets.token_hex(4)}"
+        given["name"] = given["name"] or f"run-{os.urandom(4).hex()}"
         options = Options(command=command, tty=tty, **given)
         job = _Job(namespace, options.name, remove=remove)
         body = {"object": sandbox(options, namespace), "stdin": stdin, "tty": tty}

@@ -4,11 +4,9 @@ import fcntl
 import os
 import select
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any, NoReturn
 
 from podnet_cli.client import Away, CutOff, Failure, Refused, Request, call, log_path
@@ -67,9 +65,9 @@ def start() -> None:
     """Afterwards an agent answers; it outlives this process. One of two that do this starts it."""
     if os.geteuid() != 0:
         raise Failure("podnet makes namespaces and links: run it as root")
-    folder = Path(log_path()).parent
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with open(folder / "start.lock", "w") as lock:
+    folder = os.path.dirname(log_path())
+    os.makedirs(folder, mode=0o700, exist_ok=True)
+    with open(f"{folder}/start.lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not answers():
             _start()
@@ -95,6 +93,8 @@ def until(is_so: Callable[[], bool], seconds: float) -> bool:
 
 
 def _start() -> None:
+    import subprocess  # costs `run` 2 ms where an agent runs already
+
     with open(log_path(), "ab") as log:
         begin = log.tell()
         process = subprocess.Popen(

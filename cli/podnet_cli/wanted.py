@@ -3,8 +3,7 @@
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from podnet.kinds import GROUP, VERSION
 from podnet_cli.client import Failure
@@ -21,8 +20,7 @@ _SIZES = {"": 1, "b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
 Body = dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Options:
+class Options(NamedTuple):
     """What was given on the command line, by docker's names."""
 
     command: Sequence[str]
