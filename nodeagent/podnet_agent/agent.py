@@ -108,7 +108,7 @@ class Agent:
         """What has to be observed before `reconcile`, `plan` or `explain`."""
         state = self.state()
         objects = [thing for thing in desired(state) if thing.netns == HOST]
-        before: dict[str, str | None] = dict(self.store.sysctls())
+        before: dict[str, str | None] = dict(self.store.facts.sysctls())
         for thing in objects:
             if isinstance(thing, Sysctl):
                 before.setdefault(thing.name, None)
@@ -128,7 +128,7 @@ class Agent:
             match operation:
                 case Change(what=Sysctl(netns=netns, within=None) as new, was=Sysctl(value=old)):
                     if netns == HOST:
-                        self.store.record_sysctl(new.name, old)
+                        self.store.facts.record_sysctl(new.name, old)
         if todo.operations:
             self.kernel.forget_indexes()
             try:

@@ -5,7 +5,6 @@ last word: nothing is given out twice. Every method belongs into a transaction o
 """
 
 import json
-import sqlite3
 import time
 
 from podnet.addresses import (
@@ -20,6 +19,7 @@ from podnet.addresses import (
 from podnet.attachment import AttachRequest, PublishedPort
 from podnet.errors import Conflict, Retryable
 from podnet.network import Network
+from podnet_agent.database import Database
 
 QUARANTINE_SECONDS = 30
 """How long a released address rests, so that neighbours forget its last owner's MAC."""
@@ -38,7 +38,7 @@ CREATE INDEX IF NOT EXISTS port_number ON port (number);
 class Claims:
     """Of one database. Attachments are known by their number."""
 
-    def __init__(self, db: sqlite3.Connection) -> None:
+    def __init__(self, db: Database) -> None:
         self._db = db
         self._last: dict[str, int] = {}  # host number chosen last, by network
 
@@ -92,6 +92,10 @@ class Claims:
         """All addresses of the network are as if never given out."""
         self._last.pop(network, None)
         self._db.execute("DELETE FROM address WHERE network = ?", (network,))
+
+    def copy_to(self, other: "Claims") -> None:
+        """The other one chooses as this one would."""
+        other._last = dict(self._last)
 
     def usage(self, network: str) -> int:
         """How many host numbers of the network are given out."""

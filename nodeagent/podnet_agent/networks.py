@@ -107,7 +107,7 @@ class Networks:
         node, routes = self._machine
         podnetwork = from_body(body)
         name = podnetwork.metadata.name
-        subnets = store.subnets(name)
+        subnets = store.facts.subnets(name)
         if not subnets:
             subnets = tuple(podnetwork.spec.subnets) or _chosen(name, routes, others)
             _refuse_overlaps(name, subnets, routes, others)
@@ -116,7 +116,7 @@ class Networks:
                     f"PodNetwork/{name} spec.subnets: this machine's kernel has IPv6 switched off"
                     f" (ipv6.disable=1): leave the IPv6 subnet out or boot without that option"
                 )
-            store.record_subnets(name, subnets)
+            store.facts.record_subnets(name, subnets)
         return resolve(podnetwork, subnets, subnets, node)
 
     def _status(self, body: Body) -> Body:

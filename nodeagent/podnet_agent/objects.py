@@ -39,7 +39,7 @@ class Objects:
     """What an API server is in a cluster: objects with versions, and events about them."""
 
     def __init__(self, store: Store, write: Write) -> None:
-        self._store, self._write = store, write
+        self._facts, self._write = store.facts, write
         self._bodies: dict[Name, Body] = {}
         self._queues: set[asyncio.Queue[tuple[str, Body]]] = set()
         self.changed: Callable[[Name], None] = lambda name: None
@@ -47,7 +47,7 @@ class Objects:
     async def load(self) -> None:
         """Read what an earlier agent left."""
         for kind in KINDS:
-            for body in await self._write(self._store.objects, kind.kind):
+            for body in await self._write(self._facts.objects, kind.kind):
                 self._bodies[name_of(body)] = body
 
     def get(self, kind: str, namespace: str, name: str) -> Body | None:
@@ -93,7 +93,7 @@ class Objects:
 
     async def remove(self, name: Name) -> None:
         """The object is gone."""
-        await self._write(self._store.forget, *name)
+        await self._write(self._facts.forget, *name)
         body = self._bodies.pop(name, None)
         if body:
             self._publish("DELETED", body)
@@ -104,9 +104,9 @@ class Objects:
         body = self._bodies.get(name)
         if body is None or body["status"] == status:
             return
-        await self._write(self._store.put_status, *name, dict(status))
+        await self._write(self._facts.put_status, *name, dict(status))
         if name in self._bodies:
-            version = await self._write(self._store.next_version)
+            version = await self._write(self._facts.next_version)
             body = self._bodies[name]
             meta = body["metadata"] | {"resourceVersion": str(version)}
             self._bodies[name] = body | {"metadata": meta, "status": dict(status)}
@@ -135,9 +135,9 @@ class Objects:
     async def _put(self, name: Name, body: Body, status: Body) -> None:
         new = name not in self._bodies
         body = {key: value for key, value in body.items() if key != "status"}
-        version = await self._write(self._store.next_version)
+        version = await self._write(self._facts.next_version)
         body["metadata"] = body["metadata"] | {"resourceVersion": str(version)}
-        await self._write(self._store.put, *name, body)
+        await self._write(self._facts.put, *name, body)
         self._bodies[name] = body | {"status": status}
         self._publish("ADDED" if new else "MODIFIED", self._bodies[name])
         self.changed(name)

@@ -1,12 +1,11 @@
-"""The node's records in SQLite: objects, attachments, addresses, ports. Writer thread only.
+"""The node's records: what was made for which sandbox, and what is under way. Writer thread only.
 
-The file lies in /run, so a reboot takes records and namespaces together and nothing needs fsync.
 What must be unique is UNIQUE in the schema: the database refuses to give anything out twice.
 """
 
 import json
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -19,21 +18,16 @@ from podnet.desired import Sandboxed
 from podnet.errors import Conflict
 from podnet.network import Network
 from podnet.objects import Netns
-from podnet_agent import claims
+from podnet_agent import claims, facts
+from podnet_agent.database import Database
 
 SCHEMA = """
-CREATE TABLE IF NOT EXISTS object (kind TEXT, namespace TEXT, name TEXT, body TEXT NOT NULL,
-  status TEXT NOT NULL DEFAULT '{}', PRIMARY KEY (kind, namespace, name)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS sandbox (id TEXT PRIMARY KEY, netns TEXT NOT NULL, owner TEXT NOT NULL,
   state TEXT NOT NULL DEFAULT 'adding') WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS attachment (number INTEGER PRIMARY KEY AUTOINCREMENT,
   sandbox_id TEXT NOT NULL, ifname TEXT NOT NULL, network TEXT NOT NULL,
   state TEXT NOT NULL DEFAULT 'adding', body TEXT NOT NULL DEFAULT '{}',
   UNIQUE (sandbox_id, ifname));
-CREATE TABLE IF NOT EXISTS subnets (network TEXT PRIMARY KEY, cidrs TEXT) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS sysctl (name TEXT PRIMARY KEY, before TEXT) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS version (resource INTEGER);
-INSERT INTO version SELECT 0 WHERE NOT EXISTS (SELECT 1 FROM version);
 """
 
 State = Literal["adding", "ready", "removing"]
@@ -52,100 +46,32 @@ class Store:
     """A class and no protocol: the test double of SQLite is SQLite with ':memory:'."""
 
     def __init__(self, path: str) -> None:
-        self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-        self._db.executescript(
-            "PRAGMA journal_mode=WAL; PRAGMA synchronous=OFF;" + SCHEMA + claims.SCHEMA
-        )
+        self._db = Database(path, facts.SCHEMA + SCHEMA + claims.SCHEMA)
         self._claims = claims.Claims(self._db)
+        self.facts = facts.Facts(self._db)
+        self.fresh = self._db.fresh
+        """Nothing was known when it was opened."""
 
     def close(self) -> None:
         """The file can be removed after this."""
         self._db.close()
 
     @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
-        self._db.execute("BEGIN IMMEDIATE")
+    def copy(self) -> Iterator["Store"]:
+        """Another store with the same records, to try something on; it is gone afterwards."""
+        other = Store(":memory:")
         try:
-            yield self._db
-        except BaseException:
-            self._db.execute("ROLLBACK")
-            raise
-        self._db.execute("COMMIT")
-
-    # Objects: bodies as the API has them; `status` apart, as the API server's subresource.
-
-    def put(self, kind: str, namespace: str, name: str, body: Body) -> None:
-        """Write an object's metadata and spec; its status stays."""
-        self._db.execute(
-            "INSERT INTO object (kind, namespace, name, body) VALUES (?, ?, ?, ?)"
-            " ON CONFLICT DO UPDATE SET body = excluded.body",
-            (kind, namespace, name, json.dumps(body)),
-        )
-
-    def put_status(self, kind: str, namespace: str, name: str, status: Body) -> None:
-        """Write an object's status, if the object is still there."""
-        self._db.execute(
-            "UPDATE object SET status = ? WHERE kind = ? AND namespace = ? AND name = ?",
-            (json.dumps(status), kind, namespace, name),
-        )
-
-    def get(self, kind: str, namespace: str, name: str) -> Body | None:
-        """The object with its status, or None."""
-        row = self._db.execute(
-            "SELECT body, status FROM object WHERE kind = ? AND namespace = ? AND name = ?",
-            (kind, namespace, name),
-        ).fetchone()
-        return {**json.loads(row[0]), "status": json.loads(row[1])} if row else None
-
-    def objects(self, kind: str, namespace: str | None = None) -> list[Body]:
-        """All objects of a kind, of one namespace or of all, by namespace and name."""
-        rows = self._db.execute(
-            "SELECT body, status FROM object WHERE kind = ? AND namespace = coalesce(?, namespace)"
-            " ORDER BY namespace, name",
-            (kind, namespace),
-        )
-        return [{**json.loads(body), "status": json.loads(status)} for body, status in rows]
-
-    def forget(self, kind: str, namespace: str, name: str) -> None:
-        """Delete the object's row."""
-        self._db.execute(
-            "DELETE FROM object WHERE kind = ? AND namespace = ? AND name = ?",
-            (kind, namespace, name),
-        )
-
-    def next_version(self) -> int:
-        """A resource version nobody had before."""
-        row = self._db.execute("UPDATE version SET resource = resource + 1 RETURNING resource")
-        version: int = row.fetchone()[0]
-        return version
-
-    # What was once decided of a network or found on the machine, and holds from then on.
-
-    def subnets(self, network: str) -> tuple[IPNetwork, ...]:
-        """The network's recorded subnets; empty before they are decided."""
-        row = self._db.execute("SELECT cidrs FROM subnets WHERE network = ?", (network,)).fetchone()
-        return tuple(ip_network(text) for text in json.loads(row[0])) if row else ()
-
-    def record_subnets(self, network: str, subnets: Sequence[IPNetwork]) -> None:
-        """Keep them until the network is forgotten."""
-        self._db.execute(
-            "INSERT OR REPLACE INTO subnets VALUES (?, ?)",
-            (network, json.dumps([str(subnet) for subnet in subnets])),
-        )
+            self._db.copy_to(other._db)
+            self._claims.copy_to(other._claims)
+            yield other
+        finally:
+            other.close()
 
     def forget_network(self, network: str) -> None:
-        """A network of that name may come with other subnets now."""
-        with self._transaction() as db:
-            db.execute("DELETE FROM subnets WHERE network = ?", (network,))
+        """A network of that name may come with other subnets now; no address of it is taken."""
+        with self._db.transaction():
+            self.facts.forget_subnets(network)
             self._claims.forget(network)
-
-    def sysctls(self) -> Mapping[str, str]:
-        """The host's values that podnet changed, as they were before."""
-        return dict(self._db.execute("SELECT name, before FROM sysctl"))
-
-    def record_sysctl(self, name: str, before: str) -> None:
-        """Remember what stood there before podnet first wrote it."""
-        self._db.execute("INSERT OR IGNORE INTO sysctl VALUES (?, ?)", (name, before))
 
     # Namespaces that podnet made.
 
@@ -182,9 +108,9 @@ class Store:
         Conflict when the interface, an address or a port is taken (it names the holder);
         Retryable when the network has no free address.
         """
-        with self._transaction() as db:
+        with self._db.transaction():
             try:
-                cursor = db.execute(
+                cursor = self._db.execute(
                     "INSERT INTO attachment (sandbox_id, ifname, network) VALUES (?, ?, ?)",
                     (request.sandbox_id, request.ifname, network.name),
                 )
@@ -201,7 +127,7 @@ class Store:
             attachment = Attachment(
                 number, request, addresses, request.mac or mac_for(addresses[0].ip)
             )
-            db.execute(
+            self._db.execute(
                 "UPDATE attachment SET body = ? WHERE number = ?",
                 (json.dumps(_to_body(attachment)), number),
             )
@@ -217,8 +143,8 @@ class Store:
 
     def release(self, number: int) -> None:
         """The record goes; its address rests a while, its ports are free."""
-        with self._transaction() as db:
-            db.execute("DELETE FROM attachment WHERE number = ?", (number,))
+        with self._db.transaction():
+            self._db.execute("DELETE FROM attachment WHERE number = ?", (number,))
             self._claims.release(number)
 
     def find(self, sandbox_id: str, ifname: str) -> Record | None:
