@@ -60,8 +60,14 @@ class Sysctl(_Owned):
 
     @property
     def rank(self) -> int:
-        """A link's own values can only be set once the link exists."""
-        return 1 if self.within is None else 3
+        """A link's own values can only be set once the link exists.
+
+        Forwarding comes behind the uplink's accept_ra=2: as it goes on, the kernel drops the routes
+        of routers whose advertisements are not accepted then (net/ipv6/addrconf.c).
+        """
+        if self.within is not None:
+            return 3
+        return 1 if self.name.endswith("/accept_ra") else 2
 
     @property
     def key(self) -> Key:
