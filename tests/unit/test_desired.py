@@ -1,8 +1,9 @@
-"""What an attachment, a network, a namespace and a node need, as the commands that would make it."""
+"""What an attachment, a network, a namespace and a node need, as commands."""
 
 from collections.abc import Iterable
 from dataclasses import replace
 from ipaddress import IPv4Network, ip_address, ip_network
+from typing import Any
 
 import pytest
 
@@ -223,7 +224,8 @@ def test_a_dual_stack_network_adds() -> None:
 )
 def test_a_field_of_a_network_is_one_element(field: str, container: str) -> None:
     with_it = set(lines(network_objects(NETWORK)))
-    without = set(lines(network_objects(replace(NETWORK, **{field: False}))))
+    changed: dict[str, Any] = {field: False}
+    without = set(lines(network_objects(replace(NETWORK, **changed))))
     (gone,) = with_it - without
     assert f" {container} " in gone
     assert without <= with_it
