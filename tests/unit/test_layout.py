@@ -28,9 +28,7 @@ def test_no_module_holds_a_second_noun() -> None:
 def test_every_module_is_in_the_architecture_page() -> None:
     page = (ROOT / "docs" / "architecture.md").read_text()
     named = {path for path in modules() if path.name != "__init__.py"}
-    missing = [
-        str(path.relative_to(ROOT)) for path in named if f"{path.stem}.py" not in page
-    ]
+    missing = [str(path.relative_to(ROOT)) for path in named if f"{path.stem}.py" not in page]
     assert missing == []
 
 
@@ -42,7 +40,8 @@ def test_no_commit_names_a_registry_or_a_path_of_one_machine() -> None:
     found = [
         name
         for name in tracked
-        if name and name != "tests/unit/test_layout.py"
+        if name
+        and name != "tests/unit/test_layout.py"
         and (ROOT / name).is_file()
         and pattern.search((ROOT / name).read_text(errors="replace"))
     ]
