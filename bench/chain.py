@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from bench.hosts import need_private_host
 from podnet_agent.namespaces import CLONE_NEWNET, make, shared_folder, unpin
 from support.cni import Network, bridge
 
@@ -40,6 +41,7 @@ def down(network: Network, count: int) -> None:
 
 def main() -> None:
     """See above; the argument is how many."""
+    need_private_host()
     count = int(sys.argv[1])
     shared_folder(FOLDER)
     network = plain_bridge()

@@ -2,13 +2,12 @@
 
 import json
 import os
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from typing import Any
 
-from bench.hosts import ROOT
+from bench.hosts import resident
 from bench.row import Row
 from podnet_cli.client import Request, call
 from support.host import Host, until
@@ -74,13 +73,7 @@ class Chain:
     """The peer: bench/chain.py in a host of its own."""
 
     def __init__(self, host: Host) -> None:
-        self._process = host.popen(
-            [sys.executable, "-m", "bench.chain", str(COUNT)],
-            cwd=ROOT,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
+        self._process = resident(host, "bench.chain", COUNT)
 
     def act(self, what: str) -> float:
         """`up` or `down`; the seconds it took."""

@@ -2,6 +2,7 @@
 
 from ipaddress import ip_network
 
+from bench.hosts import need_private_host
 from podnet.attachment import Attachment, AttachRequest, PublishedPort
 from podnet.desired import EVERYWHERE, Sandboxed, network_objects, node_objects
 from podnet.network import Network, Node
@@ -36,6 +37,7 @@ class Sandboxes:
     """Sandboxes of one private host, by number, straight through `Agent`. Call it in the host."""
 
     def __init__(self) -> None:
+        need_private_host()
         self.paths = Paths()
         self.paths.prepare()
         self.table = Table()

@@ -1,6 +1,5 @@
 """Whole commands as a user starts them, beside docker's: `podnet run`, `podnet get`."""
 
-import os
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -14,6 +13,8 @@ from support.podnet import PROGRAM, Podnet
 RUN_ROUNDS, GET_ROUNDS = 15, 40
 ARCHIVE = "/run/busybox.tar"
 IMAGE = "busybox"
+ENVIRONMENT = {"DOCKER_CONFIG": "/run/docker-config", "DOCKER_HOST": "", "DOCKER_CONTEXT": ""}
+"""Nothing of the caller's own docker."""
 
 
 def measure_run(rounds: int | None) -> Iterator[Row]:
@@ -26,7 +27,7 @@ def measure_run(rounds: int | None) -> Iterator[Row]:
         Podnet(ours).agent()
         samples = race(
             (Stopwatch(ours), [PROGRAM, "run", "--rm", "--image", ARCHIVE, "--", "true"]),
-            (_docker_stopwatch(theirs), [CLIENT, "run", "--rm", IMAGE, "true"]),
+            (Stopwatch(theirs, **ENVIRONMENT), [CLIENT, "run", "--rm", IMAGE, "true"]),
             rounds or RUN_ROUNDS,
         )
     yield Row(
@@ -50,7 +51,7 @@ def measure_get(rounds: int | None) -> Iterator[Row]:
         podnet.run("run", "-d", "--name", "web", "--", "sleep", "100000")
         samples = race(
             (Stopwatch(ours), [PROGRAM, "get", "psb"]),
-            (_docker_stopwatch(theirs), [CLIENT, "ps"]),
+            (Stopwatch(theirs, **ENVIRONMENT), [CLIENT, "ps"]),
             rounds or GET_ROUNDS,
         )
     yield Row(
@@ -79,10 +80,3 @@ def race(ours: Entry, peer: Entry, rounds: int) -> tuple[list[float], list[float
         if turn % 10 == 0:
             print(f"  {Path(ours[1][0]).name} {ours[1][1]}: {turn} rounds", file=sys.stderr)
     return samples
-
-
-def _docker_stopwatch(host: Host) -> Stopwatch:
-    environment = {**os.environ, "DOCKER_CONFIG": "/run/docker-config"}
-    for name in ("DOCKER_HOST", "DOCKER_CONTEXT"):
-        environment.pop(name, None)
-    return Stopwatch(host, environment)
