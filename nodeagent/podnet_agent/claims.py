@@ -6,6 +6,7 @@ last word: nothing is given out twice. Every method belongs into a transaction o
 
 import json
 import time
+from collections.abc import Mapping
 
 from podnet.addresses import (
     IPAddress,
@@ -59,8 +60,13 @@ class Claims:
         for host in sorted(set(hosts.values())):
             if not self._claim(network.name, host, number):
                 self._refuse(network, request, hosts, host)
-        other = min(hosts.values())
-        return tuple(at(cidr, hosts.get(cidr.version, other)) for cidr in network.pod_cidrs)
+        return tuple(
+            at(
+                cidr,
+                hosts[cidr.version] if cidr.version in hosts else _twin(network, request, hosts),
+            )
+            for cidr in network.pod_cidrs
+        )
 
     def claim_port(self, request: AttachRequest, port: PublishedPort, number: int) -> None:
         """Conflict when the port is taken on that address, or on any."""
@@ -154,6 +160,19 @@ class Claims:
             f"{request.owner} spec.network.addresses: {address} is taken by {holder} (host number"
             f" {host} of {network.cause}): choose another or leave it out"
         )
+
+
+def _twin(network: Network, request: AttachRequest, hosts: Mapping[int, int]) -> int:
+    """The host number for a family without a fixed address: the other family's."""
+    (host,) = hosts.values()
+    if host not in host_numbers(network.pod_cidrs):
+        (address,) = request.addresses
+        other = 4 if address.version == 6 else 6
+        raise Conflict(
+            f"{request.owner} spec.network.addresses: {address} has no IPv{other} address of the"
+            f" same host number in {network.cause}: give an IPv{other} address too"
+        )
+    return host
 
 
 def _cidr_for(network: Network, request: AttachRequest, address: IPAddress) -> IPNetwork:
