@@ -38,8 +38,9 @@ def _need_root() -> None:
 
 async def _serve() -> None:
     from podnet_agent.daemon import running
+    from podnet_agent.paths import Paths
 
-    async with running() as service:
+    async with running(Paths()) as service:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, service.stopping.set)

@@ -92,7 +92,8 @@ class Agent:
                 self.kernel.apply(plan((), made).operations)
                 self.store.drop_namespace(sandbox_id)
         if errors:
-            raise ExceptionGroup(f"sandbox {sandbox_id} left something behind", errors)
+            sentences = "; ".join(str(error) for error in errors)
+            raise Retryable(f"sandbox {sandbox_id} left something behind: {sentences}")
 
     def recover(self) -> None:
         """At start: what a dead agent left half done is undone, by the same undo as ever."""

@@ -120,8 +120,7 @@ class Sandboxes:
             delay = await self._bring_up(name, body, worker)
             worker.failures = 0
             return delay
-        except* PodNetError as group:
-            error = _first(group)
+        except PodNetError as error:
             worker.failures += 1
             log.warning("%s %s/%s: %s", *name, error)
             await self._report_failure(name, body, error)
@@ -290,10 +289,3 @@ def pretend(agent: Agent, body: Body, paths: Paths) -> None:
 
 def _grace(body: Body) -> float:
     return float(body["metadata"].get("deletionGracePeriodSeconds", 10))
-
-
-def _first(group: BaseExceptionGroup[PodNetError]) -> BaseException:
-    error: BaseException = group
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error

@@ -1,0 +1,1 @@
+"""Container runtimes: images, OCI bundles, and runc under conmon."""

@@ -1,0 +1,301 @@
+"""What the kernel holds of ours, as the values that `desired` yields. Runs in the reader thread.
+
+What is ours is told by its mark: a link by its alias (a pair's pod end by its host end), a route
+by its protocol, a namespace by its name. Addresses and sysctls carry no mark. All addresses of our
+bridges are ours; in a pod only those that are wanted are looked at, so whoever adds one to a
+running sandbox keeps it. A sysctl is looked at if it is wanted or was once changed.
+A link that is down is no Interface: that kind says "is up".
+"""
+
+import os
+import re
+import stat
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from podnet.objects import (
+    HOST,
+    MARK,
+    RTPROT,
+    TRASH_GROUP,
+    Address,
+    Bridge,
+    Interface,
+    Key,
+    Namespace,
+    Netns,
+    Observed,
+    Route,
+    Seen,
+    Sysctl,
+    Veth,
+)
+from podnet_agent.dumps import (
+    RT_SCOPE_LINK,
+    RTN_UNICAST,
+    AddressFacts,
+    RouteFacts,
+    addresses,
+    routes,
+)
+from podnet_agent.links import Link, links, namespace_id
+from podnet_agent.namespaces import entered, route_socket
+
+NETNS_FOLDER = Path("/run/netns")
+_HOST_END = re.compile(r"vethpn([0-9a-f]{1,9})")
+_SYSCTL_OF_LINK = re.compile(r"net/ipv[46]/(?:conf|neigh)/([^/]+)/")
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """What one namespace holds."""
+
+    netns: Netns
+    links: list[Link]
+    addresses: list[AddressFacts]
+    routes: list[RouteFacts]
+    sysctls: Mapping[str, str]
+
+
+def observe(
+    wanted: Collection[Key],
+    newest: int,
+    before: Mapping[str, str | None],
+    namespaces: Iterable[Netns] = (),
+    others: Iterable[Mapping[Key, Seen]] = (),
+    folder: Path = NETNS_FOLDER,
+) -> Observed:
+    """Look at the calling thread's namespace, at `namespaces`, and add what others have seen.
+
+    `wanted`: the keys of what should be there, in all these namespaces; `before`: the node's
+    sysctls that are or were ours, with what stood there before us. A namespace that is gone is
+    left out of the answer's scope. OSError or Retryable where the kernel does not answer.
+    """
+    wanted = frozenset(wanted)
+    names: dict[Netns, set[str]] = {HOST: set(before)}
+    for kind, netns, name in wanted:
+        if kind == "sysctl":
+            names.setdefault(netns, set()).add(name)
+    pods: dict[Netns, tuple[_Read, int | None]] = {}
+    with route_socket() as route:
+        for netns in namespaces:
+            try:
+                fd = os.open(netns, os.O_RDONLY | os.O_CLOEXEC)
+                try:
+                    read = _read(netns, names.get(netns, ()))
+                    pods[netns] = (read, namespace_id(route, fd))
+                finally:
+                    os.close(fd)
+            except OSError:  # gone, or no namespace any more
+                continue
+    node = _read(HOST, names[HOST])
+    ends = {
+        link.index: link
+        for link in node.links
+        if is_host_end(link) and number_of(link.name) <= newest and link.group != TRASH_GROUP
+    }
+    seen: dict[Key, Seen] = {}
+    pod_ends: dict[int, tuple[Netns, Link]] = {}
+    for read, nsid in pods.values():
+        here = {
+            end.peer: end for end in ends.values() if end.peer is not None and end.peer_nsid == nsid
+        }
+        pod_ends |= {
+            here[link.index].index: (read.netns, link) for link in read.links if link.index in here
+        }
+        seen |= _keyed(_pod(read, here, wanted))
+    seen |= _keyed(_node(node, ends, pod_ends, wanted, before))
+    seen |= _keyed(_namespaces(folder, wanted))
+    for other in others:
+        seen |= other
+    return Observed(seen, newest, frozenset({HOST, *pods}))
+
+
+def is_host_end(link: Link) -> bool:
+    """Whether a link is the node's end of a pair of ours."""
+    return link.kind == "veth" and is_marked(link) and number_of(link.name) > 0
+
+
+def is_marked(link: Link) -> bool:
+    """Whether a link's alias says that it is podnet's."""
+    return link.alias.startswith(f"{MARK} ")
+
+
+def number_of(host_end: str) -> int:
+    """The attachment's number in the name of a host end; 0 in any other name."""
+    match = _HOST_END.fullmatch(host_end)
+    return int(match[1], 16) if match else 0
+
+
+def _read(netns: Netns, sysctls: Iterable[str]) -> _Read:
+    with entered(netns), route_socket() as route:
+        found = {name: text for name in sysctls if (text := read_sysctl(name)) is not None}
+        return _Read(netns, links(route), addresses(route), routes(route), found)
+
+
+def read_sysctl(name: str) -> str | None:
+    """The value in the calling thread's namespace, words one blank apart; None without one."""
+    try:
+        with open(f"/proc/sys/{name}") as file:
+            return " ".join(file.read().split())
+    except OSError:  # no such module, or an interface that is gone
+        return None
+
+
+Found = Iterator[tuple[Key, Seen]]
+
+
+def _keyed(found: Found) -> dict[Key, Seen]:
+    """By key; where one is there twice, what is ours counts."""
+    seen: dict[Key, Seen] = {}
+    for key, thing in found:
+        if thing.ours or key not in seen:
+            seen[key] = thing
+    return seen
+
+
+def _ours(what: Bridge | Veth | Interface | Address | Route | Sysctl | Namespace) -> Seen:
+    return Seen(what, ours=True)
+
+
+def _node(
+    read: _Read,
+    ends: Mapping[int, Link],
+    pod_ends: Mapping[int, tuple[Netns, Link]],
+    wanted: Collection[Key],
+    before: Mapping[str, str | None],
+) -> Found:
+    bridges: dict[int, Key] = {}
+    names = {link.index: link.name for link in read.links}
+    for link in read.links:
+        key: Key = ("link", HOST, link.name)
+        if link.kind == "bridge" and is_marked(link):
+            bridges[link.index] = key
+            bridge = Bridge(name=link.name, mac=link.mac, mtu=link.mtu, alias=link.alias)
+            yield key, Seen(bridge, ours=True, ifindex=link.index)
+            if link.up:
+                interface = Interface(ifname=link.name, within=key)
+                yield interface.key, Seen(interface, ours=True, ifindex=link.index)
+        elif link.index in ends:
+            veth = _veth(link, names.get(link.master or 0, ""), pod_ends.get(link.index))
+            yield key, Seen(veth, ours=True, ifindex=link.index, peer_ifindex=link.peer)
+        elif key in wanted:
+            yield key, _foreign(link)
+    for address in read.addresses:
+        if address.index in bridges and address.scope != RT_SCOPE_LINK:
+            found = Address(
+                ifname=names[address.index],
+                interface=address.interface,
+                within=bridges[address.index],
+            )
+            yield found.key, _ours(found)
+    yield from _routes(read, bridges, wanted)
+    by_name = {names[index]: key for index, key in bridges.items()}
+    for name, value in read.sysctls.items():
+        match = _SYSCTL_OF_LINK.match(name)
+        within = by_name.get(match[1]) if match else None
+        sysctl = Sysctl(name=name, value=value, before=before.get(name), within=within)
+        yield sysctl.key, _ours(sysctl)
+
+
+def _veth(link: Link, bridge: str, pod_end: tuple[Netns, Link] | None) -> Veth:
+    netns, other = pod_end or (HOST, None)
+    return Veth(
+        host_end=link.name,
+        bridge=bridge,
+        mtu=link.mtu,
+        hairpin=link.hairpin,
+        isolated=link.isolated,
+        up=link.up,
+        pod_netns=netns,
+        pod_end=other.name if other else "",
+        pod_mac=other.mac if other else "",
+        alias=link.alias,
+    )
+
+
+def _pod(read: _Read, ends: Mapping[int, Link], wanted: Collection[Key]) -> Found:
+    """`ends`: host ends by the index that their other end has in this namespace."""
+    netns = read.netns
+    veths: dict[int, Key] = {index: ("link", HOST, end.name) for index, end in ends.items()}
+    names = {link.index: link.name for link in read.links}
+    namespace: Key = ("namespace", HOST, netns)
+    for link in read.links:
+        key: Key = ("interface", netns, link.name)
+        if link.index in veths:
+            if link.up:
+                end = Interface(
+                    netns=netns,
+                    ifname=link.name,
+                    mac=link.mac,
+                    mtu=link.mtu,
+                    within=veths[link.index],
+                )
+                yield key, Seen(end, True, link.index, peer_ifindex=link.peer)
+        elif key in wanted and link.name != "lo":
+            yield key, _foreign(link)
+        elif key in wanted and link.up:
+            loopback = Interface(netns=netns, ifname="lo", within=namespace)
+            yield key, Seen(loopback, ours=True, ifindex=link.index)
+    for address in read.addresses:
+        if address.index in veths:
+            found = Address(
+                netns=netns,
+                ifname=names[address.index],
+                interface=address.interface,
+                within=veths[address.index],
+            )
+            if found.key in wanted:
+                yield found.key, _ours(found)
+    yield from _routes(read, veths, wanted)
+    by_name = {names[index]: veth for index, veth in veths.items() if index in names}
+    for name, value in read.sysctls.items():
+        match = _SYSCTL_OF_LINK.match(name)
+        within = by_name.get(match[1], namespace) if match else namespace
+        sysctl = Sysctl(netns=netns, name=name, value=value, within=within)
+        yield sysctl.key, _ours(sysctl)
+
+
+def _routes(read: _Read, within: Mapping[int, Key], wanted: Collection[Key]) -> Found:
+    """Ours, but for those of a pod's interface that is younger than the look; and in their place."""
+    names = {link.index: link.name for link in read.links}
+    for route in read.routes:
+        key: Key = ("route", read.netns, str(route.destination))
+        if route.kind == RTN_UNICAST and route.protocol == RTPROT and route.index in names:
+            if read.netns == HOST or route.index in within:
+                found = Route(
+                    netns=read.netns,
+                    destination=route.destination,
+                    gateway=route.gateway,
+                    ifname=names[route.index],
+                    within=within.get(route.index),
+                )
+                yield key, _ours(found)
+        elif key in wanted:
+            yield key, Seen(f"a route of protocol {route.protocol}", ours=False)
+
+
+def _foreign(link: Link) -> Seen:
+    kind = f"of kind {link.kind}" if link.kind else "of no kind"
+    return Seen(f"a link {kind}, index {link.index}", ours=False, ifindex=link.index)
+
+
+def _namespaces(folder: Path, wanted: Collection[Key]) -> Found:
+    """Those pinned as podnet-*; a file on which nothing is mounted is what a crash left over.
+
+    Such a file counts as there when it is to go, and as not there when a namespace is to be.
+    """
+    kernel = os.stat("/proc/self/ns/net").st_dev
+    try:
+        entries = [entry for entry in os.scandir(folder) if entry.name.startswith(f"{MARK}-")]
+    except FileNotFoundError:
+        return
+    for entry in entries:
+        namespace = Namespace(path=Netns(entry.path))
+        try:
+            found = os.stat(entry.path, follow_symlinks=False)
+        except FileNotFoundError:
+            continue
+        if found.st_dev == kernel or (stat.S_ISREG(found.st_mode) and namespace.key not in wanted):
+            yield namespace.key, _ours(namespace)
