@@ -4,7 +4,8 @@ Synchronous and without a lock: the writer thread alone calls it, one change at 
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from podnet.attachment import Attachment, AttachRequest
 from podnet.desired import (
@@ -14,13 +15,25 @@ from podnet.desired import (
     attachment_objects,
     desired,
     namespace_objects,
+    port_objects,
     residue,
 )
 from podnet.errors import Conflict, PodNetError, Retryable
 from podnet.explain import Line, explain
 from podnet.network import Network, Node
-from podnet.objects import HOST, NOTHING, KernelObject, Key, Netns, Observed, Sysctl
-from podnet.plan import Change, Plan, as_seen, plan
+from podnet.objects import (
+    HOST,
+    NOTHING,
+    KernelObject,
+    Key,
+    Namespace,
+    Netns,
+    Observed,
+    Sysctl,
+    Veth,
+)
+from podnet.plan import Add, Change, Operation, Plan, as_seen, plan
+from podnet_agent import namespaces
 from podnet_agent.kernel import ApplyError, Kernel, translate
 from podnet_agent.ports import Ports
 from podnet_agent.store import Record, Store
@@ -47,6 +60,7 @@ class Agent:
     networks: Mapping[str, Network] = field(default_factory=dict)
     dropping: tuple[DroppingChain, ...] = ()
     conflicts: tuple[Conflict, ...] = ()  # of the last reconcile
+    lost: frozenset[Netns] = frozenset()  # namespaces the last reconcile missed
 
     def attach(self, request: AttachRequest, namespace: Sandboxed | None = None) -> Attachment:
         """Wire one interface of one sandbox, or leave nothing behind. For every kind of sandbox.
@@ -106,15 +120,15 @@ class Agent:
             self.demolish(namespace.sandbox_id)
 
     def question(self, namespaces: Iterable[Netns] = ()) -> Question:
-        """What has to be observed before `reconcile`, `plan` or `explain`."""
-        state = self.state()
-        objects = [thing for thing in desired(state) if thing.netns == HOST]
+        """What has to be observed before `reconcile`, `plan` or `explain`: the node, and pods given."""
+        places = {HOST, *namespaces}
+        objects = [thing for thing in desired(self.state()) if thing.netns in places]
         before: dict[str, str | None] = dict(self.store.facts.sysctls())
         for thing in objects:
-            if isinstance(thing, Sysctl):
+            if isinstance(thing, Sysctl) and thing.netns == HOST:
                 before.setdefault(thing.name, None)
         return Question(
-            self.store.newest(), {thing.key for thing in objects}, before, tuple(namespaces)
+            self.store.newest(), {thing.key for thing in objects}, before, tuple(places - {HOST})
         )
 
     def plan(self, observed: Observed, state: NodeState | None = None) -> Plan:
@@ -122,21 +136,60 @@ class Agent:
         return plan(desired(state or self.state(observed.newest)), observed)
 
     def reconcile(self, observed: Observed) -> Plan:
-        """Make the node as desired. `observed` was read in the reader thread, attaches went on."""
-        todo = self.plan(observed)
+        """Make the node as desired. `observed` was read in the reader thread, attaches went on.
+
+        What fails is left for the next time; Retryable or Conflict says all of it. A namespace that
+        is gone is not made anew here, where its containers are not known: it is in `lost`.
+        """
+        todo = self.plan(self._without_younger(observed))
         self.conflicts = todo.conflicts
-        for operation in todo.operations:
+        made_anew = {
+            operation.what.path
+            for operation in todo.operations
+            if isinstance(operation, Add) and isinstance(operation.what, Namespace)
+        }
+        self.lost = frozenset(path for path in made_anew if not namespaces.is_pinned(Path(path)))
+        pending = [each for each in todo.operations if not _is_in(each.what, made_anew)]
+        self._record_sysctls(pending)
+        if pending:
+            self.kernel.forget_indexes()
+            self._apply_all(pending)
+        return Plan(tuple(pending), todo.conflicts)
+
+    def _without_younger(self, observed: Observed) -> Observed:
+        """Elements carry no number: those of attachments younger than the look are taken out."""
+        younger = {
+            thing.key
+            for record in self.store.records()
+            if record.attachment.number > observed.newest
+            for thing in port_objects(record.attachment)
+        }
+        if not younger:
+            return observed
+        kept = {key: found for key, found in observed.seen.items() if key not in younger}
+        return replace(observed, seen=kept)
+
+    def _record_sysctls(self, operations: Iterable[Operation]) -> None:
+        for operation in operations:
             match operation:
                 case Change(what=Sysctl(netns=netns, within=None) as new, was=Sysctl(value=old)):
                     if netns == HOST:
                         self.store.facts.record_sysctl(new.name, old)
-        if todo.operations:
-            self.kernel.forget_indexes()
+
+    def _apply_all(self, pending: Sequence[Operation]) -> None:
+        """Carry out what can be carried out; then raise the first error with all their sentences."""
+        errors: list[PodNetError] = []
+        while pending:
             try:
-                self.kernel.apply(todo.operations)
+                self.kernel.apply(pending)
+                break
             except ApplyError as error:
-                raise translate(error) from error
-        return todo
+                errors.append(translate(error))
+                done = {*error.done, error.failed}
+                pending = [each for each in pending if each not in done]
+        if errors:
+            sentences = "; ".join(str(error) for error in errors)
+            raise type(errors[0])(sentences) from errors[0]
 
     def explain(self, sandbox_id: str, observed: Observed) -> tuple[Line, ...]:
         """The same objects that `attach` added, beside what the kernel holds now."""
@@ -195,6 +248,13 @@ class Agent:
         self.kernel.apply(plan((), made).operations)
         self.ports.release(number)
         self.store.release(number)
+
+
+def _is_in(thing: KernelObject, places: Collection[Netns]) -> bool:
+    """Whether it is one of these namespaces, or in one, or leads there."""
+    if isinstance(thing, Namespace):
+        return thing.path in places
+    return thing.netns in places or (isinstance(thing, Veth) and thing.pod_netns in places)
 
 
 def conflicts_of(conflicts: Sequence[Conflict], network: Network) -> tuple[Conflict, ...]:

@@ -26,34 +26,44 @@ from podnet_agent.sandboxes import Sandboxes
 from podnet_agent.server import application
 from podnet_agent.service import Service, Threads
 from podnet_agent.store import Store
+from podnet_agent.wiring import Wiring
 
 
 @asynccontextmanager
 async def running(paths: Paths) -> AsyncIterator[Service]:
     """An agent that has taken over what it found and answers on its socket."""
     paths.prepare()
-    listener = listen(paths)
+    with alone(paths):
+        async with _assembled(paths, listen(paths)) as service:
+            yield service
+
+
+@asynccontextmanager
+async def _assembled(paths: Paths, listener: socket.socket) -> AsyncIterator[Service]:
     threads = Threads()
     store = Store(str(paths.store))
     agent = await threads.write(_agent, store)
     objects = Objects(store, threads.write)
     networks = Networks(agent, threads.write, objects)
     containers = Containers(paths, threads.write)
-    sandboxes = Sandboxes(agent, threads.write, objects, containers, paths, networks.need)
+    wiring = Wiring(agent, paths)
+    sandboxes = Sandboxes(wiring, threads.write, objects, containers, networks.need)
     service = Service(agent, threads, objects, networks, sandboxes, Looker())
     containers.exited = sandboxes.wake_id
     runner = web.AppRunner(application(service), access_log=None)
-    events = Events()
+    events = Events()  # before the first look, so that nothing is missed between
+    loop = asyncio.get_running_loop()
     try:
         await service.start()
-        asyncio.get_running_loop().add_reader(
-            events.fileno(), lambda: events.read() and service.kernel_changed()
+        loop.add_reader(
+            events.fileno(), lambda: service.kernel_changed() if events.read() else None
         )
         await runner.setup()
         await web.SockSite(runner, listener).start()
         yield service
     finally:
-        asyncio.get_running_loop().remove_reader(events.fileno())
+        loop.remove_reader(events.fileno())
+        events.close()
         await sandboxes.close()
         with contextlib.suppress(FileNotFoundError):
             paths.socket.unlink()

@@ -100,6 +100,14 @@ def unpin(path: Path) -> None:
     path.unlink(missing_ok=True)
 
 
+def is_pinned(path: Path) -> bool:
+    """Whether a namespace is there, and not only the file that one was pinned to."""
+    try:
+        return path.stat().st_dev == os.stat("/proc/self/ns/net").st_dev
+    except FileNotFoundError:
+        return False
+
+
 def open_own(name: str) -> int:
     """The calling thread's own namespace of that kind, as a file descriptor to close."""
     # /proc/self is the main thread's, which is not the one that moves.

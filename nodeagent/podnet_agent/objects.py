@@ -7,12 +7,12 @@ else does, and no folder is watched.
 import asyncio
 import contextlib
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from podnet.errors import PodNetError
 from podnet.kinds import KINDS
-
 from podnet_agent.store import Store
 
 Body = dict[str, Any]
@@ -22,6 +22,10 @@ Write = Callable[..., Awaitable[Any]]
 """Runs a function in the writer thread."""
 BACKLOG = 10_000
 """Events a watcher may be behind before it is cut off; it lists again then."""
+
+
+class NotFound(PodNetError):
+    """Nothing of that name."""
 
 
 def timestamp() -> str:
@@ -84,11 +88,13 @@ class Objects:
         await self._put(name, wanted | {"metadata": meta}, old["status"] if old else {})
         return "configured" if old else "created"
 
-    async def mark_deleted(self, name: Name) -> None:
+    async def mark_deleted(self, name: Name, grace_seconds: float | None = None) -> None:
         """The object is to go: whoever builds it takes it down, then calls `remove`."""
         body = self._bodies[name]
         if "deletionTimestamp" not in body["metadata"]:
             meta = body["metadata"] | {"deletionTimestamp": timestamp()}
+            if grace_seconds is not None:
+                meta["deletionGracePeriodSeconds"] = grace_seconds
             await self._put(name, body | {"metadata": meta}, body["status"])
 
     async def remove(self, name: Name) -> None:
@@ -114,11 +120,12 @@ class Objects:
 
     async def watch(
         self, kind: str, namespace: str | None = None
-    ) -> AsyncIterator[tuple[str, Body]]:
-        """Every object there is as ADDED, then every change, until the caller stops."""
+    ) -> AsyncGenerator[tuple[str, Body], None]:
+        """Every object there is as ADDED, a BOOKMARK, then every change, until the caller stops."""
         with self._queue() as queue:
             for body in self.list(kind, namespace):
                 yield "ADDED", body
+            yield "BOOKMARK", {}
             while True:
                 what, body = await queue.get()
                 if what == "":

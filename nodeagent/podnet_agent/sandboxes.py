@@ -6,36 +6,39 @@ the whole way from the object to the status; what is done already is not done ag
 
 import asyncio
 import logging
-import os
-import uuid
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
 
 from podnet.api.manifest import from_body
+from podnet.errors import PodNetError, Retryable
+from podnet.objects import HOST, Netns
 from podnet.sandbox import Sandbox, resolve
-
-from podnet.attachment import AttachRequest
-from podnet.desired import EVERYWHERE, Sandboxed
-from podnet.errors import PodNetError
-from podnet.objects import Netns
-from podnet.status import Claim, InterfaceFacts, conditions, interface_body, phase
+from podnet.status import InterfaceFacts
 from podnet_agent.agent import Agent
-from podnet_agent.containers import Containers
-from podnet_agent.objects import Body, Name, Objects, Write, name_of, timestamp
-from podnet_agent.paths import Paths
-from podnet_agent.store import Record
-from podnet_agent.wiring import facts_of
+from podnet_agent.containers import Containers, Home
+from podnet_agent.objects import Body, Name, Objects, Write, name_of
+from podnet_agent.reports import Report, failed, inode_of
+from podnet_agent.wiring import Wiring, new_id
 
 log = logging.getLogger(__name__)
 
 FIRST_RETRY_SECONDS, LONGEST_RETRY_SECONDS = 1.0, 30.0
+GRACE_SECONDS = 10.0
+"""How long containers may take to end when they are asked to: `docker stop`'s."""
 KIND = "PodSandbox"
 
 
-class OwnerGone(PodNetError):
+class OwnerGone(Retryable):
     """The sandbox whose namespace is joined is not there, or is another one by now."""
+
+
+@dataclass(slots=True)
+class Creation:
+    """Containers of this sandbox are to be created and not started: `podnet run` waits for it."""
+
+    stdin: bool
+    tty: bool
+    done: asyncio.Future[Body]
 
 
 @dataclass(slots=True)
@@ -45,8 +48,9 @@ class Worker:
     wake: asyncio.Event = field(default_factory=asyncio.Event)
     task: asyncio.Task[None] | None = None
     failures: int = 0
-    built: str = ""  # the sandbox id whose namespace is known to be wired
+    wired: bool = False  # the namespace was seen with all its links
     interfaces: tuple[InterfaceFacts, ...] = ()
+    creation: Creation | None = None
 
 
 class Sandboxes:
@@ -54,22 +58,25 @@ class Sandboxes:
 
     def __init__(
         self,
-        agent: Agent,
+        wiring: Wiring,
         write: Write,
         objects: Objects,
         containers: Containers,
-        paths: Paths,
-        need_network: Callable[[str], Any],
+        need_network: Callable[[str], Awaitable[None]],
     ) -> None:
-        self._agent, self._write, self._objects = agent, write, objects
-        self._containers, self.paths, self._need_network = containers, paths, need_network
+        self._wiring, self._write, self._objects = wiring, write, objects
+        self.containers, self.need_network = containers, need_network
         self._workers: dict[Name, Worker] = {}
+
+    async def adopt(self) -> None:
+        """Take over the containers of an earlier agent; those of no sandbox end."""
+        ids = [body["status"].get("sandboxID") for body in self._objects.list(KIND)]
+        await self.containers.adopt([each for each in ids if each])
 
     def wake(self, name: Name) -> None:
         """Look at this sandbox soon; starts its task at the first call."""
-        worker = self._workers.get(name)
-        if worker is None:
-            worker = self._workers[name] = Worker()
+        worker = self._workers.setdefault(name, Worker())
+        if worker.task is None:
             worker.task = asyncio.create_task(self._run(name, worker), name=f"sandbox {name[2]}")
         worker.wake.set()
 
@@ -84,11 +91,42 @@ class Sandboxes:
         for name in list(self._workers):
             self.wake(name)
 
-    def forget_wiring(self) -> None:
-        """Links may have other indexes than we remember: read them again at the next look."""
-        for worker in self._workers.values():
-            worker.built = ""
-        self.wake_all()
+    def refresh(self, name: Name) -> None:
+        """Its interfaces are others now: read them again."""
+        worker = self._workers.get(name)
+        if worker:
+            worker.wired = False
+            self.wake(name)
+
+    def check_wiring(self, lost: Collection[Netns]) -> None:
+        """Something was repaired: links may have other indexes than we remember."""
+        for name, worker in self._workers.items():
+            body = self._objects.get(*name)
+            path = body["status"].get("netns", {}).get("path") if body else None
+            if worker.interfaces or path in lost:
+                self.refresh(name)
+
+    async def run(self, body: Body, *, stdin: bool, tty: bool) -> Body:
+        """Write the object and have its containers created: the ends to attach to, by container."""
+        name = name_of(body)
+        creation = Creation(stdin, tty, asyncio.get_running_loop().create_future())
+        self._workers[name] = Worker(creation=creation)
+        await self._objects.apply(body)
+        return await creation.done
+
+    async def start(self, name: Name) -> None:
+        """Start the containers that `run` had created."""
+        body = self._objects.get(*name)
+        assert body is not None
+        try:
+            await self.containers.start(body["status"]["sandboxID"])
+        finally:
+            self.wake(name)
+
+    def pretend(self, agent: Agent, body: Body) -> None:
+        """In the writer thread: what a new sandbox would add to records that are thrown away."""
+        if self._objects.get(*name_of(body)) is None:
+            self._wiring.pretend(agent, resolve(from_body(body), new_id()))
 
     async def close(self) -> None:
         """Stop looking. Namespaces and containers stay as they are."""
@@ -121,18 +159,33 @@ class Sandboxes:
             worker.failures = 0
             return delay
         except PodNetError as error:
+            if worker.creation:  # who waits for it takes the object away
+                worker.creation.done.set_exception(error)
+                worker.creation = None
+                return None
             worker.failures += 1
             log.warning("%s %s/%s: %s", *name, error)
-            await self._report_failure(name, body, error)
+            await self._report(name, failed(error))
             return float(
                 min(FIRST_RETRY_SECONDS * 2 ** (worker.failures - 1), LONGEST_RETRY_SECONDS)
             )
 
     async def _bring_up(self, name: Name, body: Body, worker: Worker) -> float | None:
         sandbox = resolve(from_body(body), await self._sandbox_id(name, body))
-        netns = await self._network(sandbox, name, worker)
-        states, delay = await self._containers.advance(sandbox, netns, body["status"])
-        await self._report(name, sandbox, netns, worker, states)
+        home = await self._home(sandbox, name, worker)
+        await self._leave_dead_home(sandbox, home, body)
+        if worker.creation:
+            creation, worker.creation = worker.creation, None
+            try:
+                ends = await self.containers.create(
+                    sandbox, home, stdin=creation.stdin, tty=creation.tty
+                )
+            except BaseException:
+                worker.creation = creation
+                raise
+            creation.done.set_result(ends)
+        states, delay = await self.containers.advance(sandbox, home, body["status"])
+        await self._report(name, Report(sandbox, home.netns, worker.interfaces, tuple(states)))
         return delay
 
     async def _sandbox_id(self, name: Name, body: Body) -> str:
@@ -140,152 +193,78 @@ class Sandboxes:
         known = body["status"].get("sandboxID")
         if known:
             return str(known)
-        fresh = uuid.uuid4().hex[:12]
+        fresh = new_id()
         await self._objects.set_status(name, body["status"] | {"sandboxID": fresh})
         return fresh
 
-    async def _network(self, sandbox: Sandbox, name: Name, worker: Worker) -> Netns:
-        """The namespace the containers run in, made and wired where it is the sandbox's own."""
+    async def _home(self, sandbox: Sandbox, name: Name, worker: Worker) -> Home:
+        """Where its containers run; a namespace of its own is made and wired first."""
         if sandbox.mode == "Host":
-            return Netns("")
+            return Home(HOST)
         if sandbox.mode == "Container":
-            return self._joined(sandbox, name)
-        path = self.paths.netns(sandbox.id)
-        if worker.built != sandbox.id:
+            return await self._joined(sandbox, name)
+        if not worker.wired:
             if sandbox.mode == "Bridge":
-                await self._need_network(sandbox.network)
-            records = await self._write(self._build, sandbox, path)
-            worker.interfaces = await self._write(facts_of, self._agent, records)
-            worker.built = sandbox.id
-        return path
+                await self.need_network(sandbox.network)
+            pids = self.containers.pids(sandbox.id)
+            worker.interfaces = await self._write(self._wiring.build, sandbox, pids)
+            worker.wired = True
+        addresses = tuple(
+            interface.ip for facts in worker.interfaces[:1] for interface in facts.addresses
+        )
+        return Home(self._wiring.path(sandbox.id), addresses)
 
-    def _build(self, sandbox: Sandbox, path: Netns) -> tuple[Record, ...]:
-        """In the writer thread: make and wire what is not there yet."""
-        store = self._agent.store
-        namespace = Sandboxed(sandbox.id, path, sandbox.owner)
-        known = any(each.sandbox_id == sandbox.id for each in store.namespaces("ready"))
-        if known and not Path(path).exists():
-            self._agent.demolish(sandbox.id)
-            known = False
-        if not known and sandbox.mode == "Bridge":
-            self._agent.attach(request_of(sandbox, path), namespace)
-        elif not known:
-            self._agent.make_namespace(namespace)
-        return store.of_sandbox(sandbox.id)
+    async def _joined(self, sandbox: Sandbox, name: Name) -> Home:
+        """The namespace of the sandbox that is joined; OwnerGone while there is none.
 
-    def _joined(self, sandbox: Sandbox, name: Name) -> Netns:
-        """The namespace of the sandbox that is joined; OwnerGone while that can't be done."""
+        One that waits for its owner has no containers: they would go on in a dead namespace.
+        """
         owner = self._objects.get(KIND, name[1], sandbox.joins or "")
-        if owner is None:
-            raise OwnerGone(f"PodSandbox/{name[1]}/{sandbox.joins} does not exist: create it first")
+        where = f"PodSandbox/{name[1]}/{sandbox.joins}"
+        if owner is None or "deletionTimestamp" in owner["metadata"]:
+            await self.containers.remove_all(sandbox.id, GRACE_SECONDS)
+            what = "is being deleted" if owner else "does not exist"
+            raise OwnerGone(f"{where}, whose network namespace is joined, {what}: create it")
         status = owner["status"]
-        if "deletionTimestamp" in owner["metadata"] or status.get("phase") != "Running":
+        body = self._objects.get(*name)
+        joined = body["status"].get("netns", {}).get("inode") if body else None
+        if status.get("phase") != "Running" and status.get("netns", {}).get("inode") != joined:
             raise OwnerGone(
-                f"cannot join network namespace of a non running container: PodSandbox/{name[1]}/"
-                f"{sandbox.joins} is {status.get('phase', 'Pending')}"
+                f"cannot join network namespace of a non running container: {where} is"
+                f" {status.get('phase', 'Pending')}"
             )
-        return Netns(status["netns"]["path"])
+        path = Netns(status["netns"]["path"])
+        return Home(HOST if path == self._wiring.own_path else path, joined=status["sandboxID"])
+
+    async def _leave_dead_home(self, sandbox: Sandbox, home: Home, body: Body) -> None:
+        """Containers of a namespace that is not the sandbox's any more are ended: they start anew."""
+        before = body["status"].get("netns", {}).get("inode")
+        if before is not None and before != inode_of(home.netns):
+            log.warning("%s: another network namespace now, containers start anew", sandbox.owner)
+            await self.containers.remove_all(sandbox.id, GRACE_SECONDS)
 
     async def _tear_down(self, name: Name, body: Body) -> None:
         """Containers first, then what is wired, then the files, then the object."""
         sandbox_id = body["status"].get("sandboxID")
         if sandbox_id:
-            await self._containers.remove_all(sandbox_id, _grace(body))
-            await self._write(self._agent.demolish, sandbox_id)
-            self.paths.remove_sandbox(sandbox_id)
+            grace = body["metadata"].get("deletionGracePeriodSeconds", GRACE_SECONDS)
+            await self.containers.remove_all(sandbox_id, grace)
+            await self._write(self._wiring.demolish, sandbox_id)
         await self._objects.remove(name)
-        self.wake_all()
+        self._wake_joined(name)
 
-    async def _report(
-        self, name: Name, sandbox: Sandbox, netns: Netns, worker: Worker, states: list[Body]
-    ) -> None:
+    async def _report(self, name: Name, report: Callable[[Body], Body]) -> None:
         body = self._objects.get(*name)
         if body is None:
             return
         before = body["status"]
-        now = phase(states, sandbox.restart_policy, networked=True)
-        running = all(state["state"] == "running" for state in states)
-        claims = [
-            Claim("NetworkReady", True, "Wired", ""),
-            Claim("ContainersReady", running, "Running" if running else "NotRunning"),
-            Claim("Ready", running and now == "Running", now),
-        ]
-        await self._write_status(
-            name, body, claims, now, states, netns, worker.interfaces, sandbox.id
-        )
-        if before.get("phase") != now:
-            self.wake_all()
-
-    async def _report_failure(self, name: Name, body: Body, error: BaseException) -> None:
-        body = self._objects.get(*name) or body
-        reason = type(error).__name__
-        claims = [Claim("Ready", False, reason, str(error))]
-        status = body["status"] | {
-            "phase": "Pending",
-            "conditions": self._conditions(body, claims),
-        }
+        status = report(body)
         await self._objects.set_status(name, status)
+        if any(before.get(key) != status.get(key) for key in ("phase", "netns")):
+            self._wake_joined(name)
 
-    async def _write_status(
-        self,
-        name: Name,
-        body: Body,
-        claims: list[Claim],
-        now: str,
-        states: list[Body],
-        netns: Netns,
-        interfaces: tuple[InterfaceFacts, ...],
-        sandbox_id: str,
-    ) -> None:
-        path = netns or "/proc/1/ns/net"
-        status = {
-            "phase": now,
-            "sandboxID": sandbox_id,
-            "netns": {"path": path, "inode": os.stat(path).st_ino},
-            "interfaces": [interface_body(facts) for facts in interfaces],
-            "podIPs": [
-                {"ip": str(interface.ip)}
-                for facts in interfaces[:1]
-                for interface in facts.addresses
-            ],
-            "containers": states,
-            "conditions": self._conditions(body, claims),
-        }
-        await self._objects.set_status(name, status)
-
-    def _conditions(self, body: Body, claims: list[Claim]) -> list[Body]:
-        before = body["status"].get("conditions", [])
-        return conditions(claims, before, body["metadata"]["generation"], timestamp())
-
-
-def request_of(sandbox: Sandbox, netns: Netns) -> AttachRequest:
-    """What a sandbox in bridge mode asks of the one attachment path."""
-    return AttachRequest(
-        sandbox_id=sandbox.id,
-        ifname="eth0",
-        netns=netns,
-        network=sandbox.network,
-        owner=sandbox.owner,
-        addresses=sandbox.addresses,
-        mac=sandbox.mac,
-        ports=sandbox.ports,
-        routes=EVERYWHERE,
-    )
-
-
-def pretend(agent: Agent, body: Body, paths: Paths) -> None:
-    """Write down, in an agent's records that are thrown away, what a new sandbox would add."""
-    sandbox = resolve(from_body(body), uuid.uuid4().hex[:12])
-    if sandbox.mode not in ("Bridge", "None") or body.get("status", {}).get("sandboxID"):
-        return
-    path = paths.netns(sandbox.id)
-    agent.store.add_namespace(Sandboxed(sandbox.id, path, sandbox.owner))
-    agent.store.set_namespace(sandbox.id, "ready")
-    if sandbox.mode == "Bridge":
-        request = request_of(sandbox, path)
-        attachment = agent.store.reserve(agent.network(request.network), request)
-        agent.store.complete(attachment.number)
-
-
-def _grace(body: Body) -> float:
-    return float(body["metadata"].get("deletionGracePeriodSeconds", 10))
+    def _wake_joined(self, owner: Name) -> None:
+        """Those that join this one's namespace look at what became of it."""
+        for body in self._objects.list(KIND, owner[1]):
+            if body["spec"].get("network", {}).get("sandbox") == owner[2]:
+                self.wake(name_of(body))

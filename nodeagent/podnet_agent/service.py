@@ -7,6 +7,7 @@ time; the reader looks. Nothing is locked.
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -14,7 +15,6 @@ from typing import Any
 
 from podnet.api.machine import refused
 from podnet.api.manifest import Source, changes_refused, from_body, read, to_body
-
 from podnet.errors import Conflict, Invalid, PodNetError, Problem
 from podnet.explain import Line
 from podnet.objects import Netns, Observed
@@ -22,13 +22,16 @@ from podnet.plan import Plan
 from podnet_agent.agent import Agent, Question
 from podnet_agent.networks import BY_ITSELF, Networks
 from podnet_agent.objects import Body, Name, Objects, name_of
-from podnet_agent.sandboxes import Sandboxes, pretend
+from podnet_agent.sandboxes import Sandboxes
+from podnet_agent.wires import Wires
 
 log = logging.getLogger(__name__)
 
 RESYNC_SECONDS = 60.0
 """How often everything is looked at though nothing was heard."""
 FIRST_RETRY_SECONDS, LONGEST_RETRY_SECONDS = 0.5, 30.0
+PODS_A_LOOK = 50
+"""Each takes some 0.3 ms of the reader, which should not be long away from the node."""
 SWEEP_SECONDS = 0.05
 """How long removed links wait for company: with the deletion itself under 100 ms."""
 
@@ -74,7 +77,9 @@ class Service:
     ) -> None:
         self.agent, self.threads, self.objects = agent, threads, objects
         self.networks, self.sandboxes = networks, sandboxes
+        self.wires = Wires(agent, threads.write, sandboxes)
         self._look = look
+        self._reconciling = asyncio.Lock()  # one look and what follows from it at a time
         self._changed = asyncio.Event()
         self._sweep = asyncio.Event()
         self.stopping = asyncio.Event()
@@ -100,35 +105,65 @@ class Service:
     async def start(self) -> None:
         """Take over what an earlier agent left, then bring up what is wanted."""
         await self.objects.load()
+        await self.sandboxes.adopt()
         await self.threads.write(self.agent.recover)
         if self.objects.get("PodNetwork", "", "default") is None:
             await self.objects.apply(BY_ITSELF)
         await self.networks.refresh()
-        await self.reconcile()
+        try:
+            await self.reconcile()
+        except PodNetError as error:
+            log.warning("not all is as it should be yet: %s", error)
+            self.kernel_changed()
         for body in self.objects.list("PodSandbox"):
             self.sandboxes.wake(name_of(body))
 
     # What the socket offers.
 
-    async def apply(self, sources: Sequence[Source]) -> tuple[list[Body], list[str]]:
+    async def apply(
+        self, sources: Sequence[Source], namespace: str
+    ) -> tuple[list[Body], list[str]]:
         """Write all objects of the sources, or, with Invalid, none."""
-        bodies = self.validated(sources)
+        bodies = self.validated(sources, namespace)
         results = []
-        for body in sorted(bodies, key=lambda body: body["kind"]):  # networks before sandboxes
-            kind, namespace, name = name_of(body)
-            if kind == "PodNetwork":
-                await self.networks.replace_default(body)
-            action = await self.objects.apply(body)
-            results.append({"kind": kind, "namespace": namespace, "name": name, "action": action})
-        if any(result["kind"] == "PodNetwork" for result in results):
+        networks = [body for body in bodies if body["kind"] == "PodNetwork"]
+        for body in networks:
+            await self.networks.replace_default(body)
+            results.append(await self._applied(body))
+        if networks:
             await self.networks.refresh()
             await self.reconcile()
             self.sandboxes.wake_all()
+        results += [await self._applied(body) for body in bodies if body not in networks]
         return results, [warning for body in bodies for warning in _warnings(body)]
 
-    def validated(self, sources: Sequence[Source]) -> list[Body]:
+    async def _applied(self, body: Body) -> Body:
+        kind, namespace, name = name_of(body)
+        action = await self.objects.apply(body)
+        return {"kind": kind, "namespace": namespace, "name": name, "action": action}
+
+    async def run(self, source: Source, *, stdin: bool, tty: bool) -> tuple[Body, Body, list[str]]:
+        """A new sandbox with containers created, not started: object, attach ends, warnings.
+
+        What can't be created is not left behind.
+        """
+        (body,) = self.validated([source], "default")
+        name = name_of(body)
+        if self.objects.get(*name) is not None:
+            raise Conflict(
+                f"podsandbox {name[2]} exists already: delete it or choose another name (--name)"
+            )
+        try:
+            attach = await self.sandboxes.run(body, stdin=stdin, tty=tty)
+        except BaseException:
+            if self.objects.get(*name) is not None:
+                await self.delete(name, 0)
+            raise
+        return self.objects.get(*name) or body, attach, list(_warnings(body))
+
+    def validated(self, sources: Sequence[Source], namespace: str) -> list[Body]:
         """The objects as they would be stored; Invalid with every problem there is."""
-        resources = read(sources)
+        resources = read(sources, namespace)
         problems: list[Problem] = []
         bodies = []
         for resource in resources:
@@ -145,46 +180,64 @@ class Service:
             raise Invalid(problems)
         return bodies
 
-    async def delete(self, name: Name) -> Body:
+    async def delete(
+        self, name: Name, grace_seconds: float | None = None, *, wait: bool = True
+    ) -> Body:
         """Take the object down and wait until it is gone; KeyError when there is none."""
         body = self.objects.get(*name)
         if body is None:
             raise KeyError(name)
         if name[0] == "PodSandbox":
-            await self.objects.mark_deleted(name)
+            await self.objects.mark_deleted(name, grace_seconds)
             self.sandboxes.wake(name)
-            await self.objects.gone(name)
-        else:
-            users = [
-                f"{other['metadata']['namespace']}/{other['metadata']['name']}"
-                for other in self.objects.list("PodSandbox")
-                if self.networks.is_used_by(name[2], other)
-            ]
-            if users:
-                raise Conflict(
-                    f"PodNetwork/{name[2]} is in use by PodSandbox {', '.join(users[:5])}:"
-                    f" delete {'them' if len(users) > 1 else 'it'} first"
-                )
-            await self.objects.remove(name)
-            await self.networks.forget(name[2])
-            await self.reconcile()
+            if wait:
+                await self.objects.gone(name)
+            return body
+        users = [
+            f"{other['metadata']['namespace']}/{other['metadata']['name']}"
+            for other in self.objects.list("PodSandbox")
+            if self.networks.is_used_by(name[2], other)
+        ]
+        users = users or await self.wires.users(name[2])
+        if users:
+            raise Conflict(
+                f"PodNetwork/{name[2]} is in use by PodSandbox {', '.join(users[:5])}:"
+                f" delete {'them' if len(users) > 1 else 'it'} first"
+            )
+        await self.objects.remove(name)
+        await self.networks.forget(name[2])
+        await self.reconcile()
         return body
 
-    async def delete_all(self, sources: Sequence[Source]) -> list[Body]:
-        """Delete every object the sources name; what is not there is left out of the answer."""
-        names = [name_of(to_body(resource)) for resource in read(sources)]
+    async def delete_all(
+        self,
+        sources: Sequence[Source],
+        namespace: str,
+        grace_seconds: float | None = None,
+        *,
+        wait: bool = True,
+    ) -> list[Body]:
+        """Delete every object the sources name; the answer says which were not there."""
+        names = [name_of(to_body(resource)) for resource in read(sources, namespace)]
         found = [name for name in names if self.objects.get(*name)]
-        found.sort(key=lambda name: name[0] == "PodNetwork")  # sandboxes before their networks
-        for kind in ("PodSandbox", "PodNetwork"):
-            await asyncio.gather(*(self.delete(name) for name in found if name[0] == kind))
+        for kind in ("PodSandbox", "PodNetwork"):  # sandboxes before their networks
+            deletions = [
+                self.delete(name, grace_seconds, wait=wait) for name in found if name[0] == kind
+            ]
+            await asyncio.gather(*deletions)
         return [
-            {"kind": kind, "namespace": namespace, "name": name, "action": "deleted"}
-            for kind, namespace, name in found
+            {
+                "kind": name[0],
+                "namespace": name[1],
+                "name": name[2],
+                "action": "deleted" if name in found else "missing",
+            }
+            for name in names
         ]
 
-    async def plan(self, sources: Sequence[Source]) -> Plan:
+    async def plan(self, sources: Sequence[Source], namespace: str) -> Plan:
         """What `apply` of the sources would do to the kernel; nothing is done."""
-        bodies = self.validated(sources)
+        bodies = self.validated(sources, namespace)
         observed = await self.look()
         plan: Plan = await self.threads.write(self._plan, bodies, observed)
         return plan
@@ -197,7 +250,7 @@ class Service:
             self.networks.resolve_with(agent, networks)
             for body in bodies:
                 if body["kind"] == "PodSandbox":
-                    pretend(agent, body, self.sandboxes.paths)
+                    self.sandboxes.pretend(agent, body)
             return agent.plan(observed, agent.state())
 
     async def look(self, namespaces: Sequence[Netns] = ()) -> Observed:
@@ -206,15 +259,16 @@ class Service:
         observed: Observed = await self.threads.read(self._look, question)
         return observed
 
-    async def reconcile(self) -> Plan:
-        """Look, and make the node as desired."""
-        observed = await self.look()
-        plan: Plan = await self.threads.write(self.agent.reconcile, observed)
+    async def reconcile(self, namespaces: Sequence[Netns] = ()) -> Plan:
+        """Look at the node and at those pods' namespaces, and make them as desired."""
+        async with self._reconciling:
+            observed = await self.look(namespaces)
+            plan: Plan = await self.threads.write(self.agent.reconcile, observed)
         for operation in plan.operations:
             log.info("%s %s", type(operation).__name__.lower(), operation.what.key)
         await self.networks.report()
-        if plan.operations:
-            self.sandboxes.forget_wiring()
+        if plan.operations or self.agent.lost:
+            self.sandboxes.check_wiring(self.agent.lost)
         return plan
 
     async def explain(self, body: Body) -> tuple[Line, ...]:
@@ -245,28 +299,39 @@ class Service:
 
     # What goes on beside.
 
-    async def run(self) -> None:
+    async def keep(self) -> None:
         """Repair what changed, sweep what was removed, until cancelled."""
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._reconciling())
+            group.create_task(self._repairing())
             group.create_task(self._sweeping())
 
-    async def _reconciling(self) -> None:
+    async def _repairing(self) -> None:
         delay = FIRST_RETRY_SECONDS
+        next_round = time.monotonic() + RESYNC_SECONDS
         while True:
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(RESYNC_SECONDS):
+                async with asyncio.timeout(max(0.0, next_round - time.monotonic())):
                     await self._changed.wait()
             self._changed.clear()
             try:
                 await self.networks.refresh()
                 await self.reconcile()
+                if time.monotonic() >= next_round:
+                    await self._inspect_pods()
+                    next_round = time.monotonic() + RESYNC_SECONDS
                 delay = FIRST_RETRY_SECONDS
             except PodNetError as error:
                 log.warning("reconcile failed, again in %.1f s: %s", delay, error)
                 await asyncio.sleep(delay)
                 delay = min(delay * 2, LONGEST_RETRY_SECONDS)
                 self._changed.set()
+
+    async def _inspect_pods(self) -> None:
+        """Look into every pod's namespace, some at a time: nobody tells what changed in there."""
+        namespaces = await self.threads.write(self.agent.store.namespaces, "ready")
+        for begin in range(0, len(namespaces), PODS_A_LOOK):
+            some = [each.path for each in namespaces[begin : begin + PODS_A_LOOK]]
+            await self.reconcile(some)
 
     async def _sweeping(self) -> None:
         while True:

@@ -1,35 +1,132 @@
-"""The kernel's numbers of what is wired: read by ioctl, never by a dump. Writer thread."""
+"""A sandbox's own network namespace: made, wired, found again, its facts read. Writer thread."""
 
 import os
+import uuid
+from collections.abc import Iterable
+from pathlib import Path
 
+from podnet.attachment import AttachRequest
+from podnet.desired import EVERYWHERE, Sandboxed
 from podnet.objects import Netns
+from podnet.sandbox import Sandbox
 from podnet.status import InterfaceFacts
+from podnet_agent import namespaces
 from podnet_agent.agent import Agent
 from podnet_agent.namespaces import NoSuchInterface, entered, interface_index, route_socket
-from podnet_agent.store import Record
+from podnet_agent.paths import Paths
+from podnet_agent.reports import OWN_NETNS
+
+OWN_IFNAME = "eth0"
+"""The interface that a sandbox in bridge mode has by its spec."""
 
 
-def facts_of(agent: Agent, records: tuple[Record, ...]) -> tuple[InterfaceFacts, ...]:
-    """What status says of each interface; one that is missing from the kernel has index 0."""
-    found = []
-    for record in records:
-        attachment = record.attachment
-        request = attachment.request
-        network = agent.network(request.network)
-        found.append(
-            InterfaceFacts(
-                name=request.ifname,
-                ifindex=_inside(request.netns, request.ifname),
-                mac=attachment.mac,
-                mtu=network.pod_mtu,
-                addresses=attachment.addresses,
-                peer_name=attachment.host_end,
-                peer_ifindex=_of_node(agent, attachment.host_end),
-                bridge=network.bridge,
-                network=network.name,
+class Wiring:
+    """Of the sandboxes that have a namespace of their own: modes Bridge and None."""
+
+    own_path = OWN_NETNS
+
+    def __init__(self, agent: Agent, paths: Paths) -> None:
+        self._agent, self._paths = agent, paths
+
+    def path(self, sandbox_id: str) -> Netns:
+        """Where its namespace is pinned."""
+        return self._paths.netns(sandbox_id)
+
+    def build(self, sandbox: Sandbox, pids: Iterable[int]) -> tuple[InterfaceFacts, ...]:
+        """Make and wire what is not there yet; the facts of every interface.
+
+        A namespace whose pin somebody took away is pinned again from a container in it, so that
+        containers go on. Without one there is nothing to go on with: it is made anew.
+        """
+        agent, path = self._agent, self.path(sandbox.id)
+        known = any(each.sandbox_id == sandbox.id for each in agent.store.namespaces("ready"))
+        if known and not namespaces.is_pinned(Path(path)) and not _pin_again(Path(path), pids):
+            agent.demolish(sandbox.id)
+            known = False
+        if not known:
+            namespace = Sandboxed(sandbox.id, path, sandbox.owner)
+            if sandbox.mode == "Bridge":
+                agent.attach(request_of(sandbox, path), namespace)
+            else:
+                agent.make_namespace(namespace)
+        return self._facts(sandbox.id)
+
+    def demolish(self, sandbox_id: str) -> None:
+        """Nothing of it is left: interfaces, namespace, files."""
+        try:
+            self._agent.demolish(sandbox_id)
+        finally:
+            self._paths.remove_sandbox(sandbox_id)
+
+    def pretend(self, agent: Agent, sandbox: Sandbox) -> None:
+        """Write down, in an agent's records that are thrown away, what a new sandbox would add."""
+        if sandbox.mode not in ("Bridge", "None"):
+            return
+        path = self.path(sandbox.id)
+        agent.store.add_namespace(Sandboxed(sandbox.id, path, sandbox.owner))
+        agent.store.set_namespace(sandbox.id, "ready")
+        if sandbox.mode == "Bridge":
+            request = request_of(sandbox, path)
+            attachment = agent.store.reserve(agent.network(request.network), request)
+            agent.store.complete(attachment.number)
+
+    def _facts(self, sandbox_id: str) -> tuple[InterfaceFacts, ...]:
+        """Read by ioctl, never by a dump; an interface missing from the kernel has index 0."""
+        found = []
+        for record in self._agent.store.of_sandbox(sandbox_id):
+            attachment = record.attachment
+            request = attachment.request
+            network = self._agent.network(request.network)
+            found.append(
+                InterfaceFacts(
+                    name=request.ifname,
+                    ifindex=_inside(request.netns, request.ifname),
+                    mac=attachment.mac,
+                    mtu=network.pod_mtu,
+                    addresses=attachment.addresses,
+                    peer_name=attachment.host_end,
+                    peer_ifindex=self._of_node(attachment.host_end),
+                    bridge=network.bridge,
+                    network=network.name,
+                )
             )
-        )
-    return tuple(found)
+        return tuple(found)
+
+    def _of_node(self, ifname: str) -> int:
+        try:
+            return self._agent.kernel.index(ifname)
+        except NoSuchInterface:
+            return 0
+
+
+def request_of(sandbox: Sandbox, netns: Netns) -> AttachRequest:
+    """What a sandbox in bridge mode asks of the one attachment path."""
+    return AttachRequest(
+        sandbox_id=sandbox.id,
+        ifname=OWN_IFNAME,
+        netns=netns,
+        network=sandbox.network,
+        owner=sandbox.owner,
+        addresses=sandbox.addresses,
+        mac=sandbox.mac,
+        ports=sandbox.ports,
+        routes=EVERYWHERE,
+    )
+
+
+def new_id() -> str:
+    """Of a sandbox: twelve hexadecimal digits, as Docker shows them."""
+    return uuid.uuid4().hex[:12]
+
+
+def _pin_again(path: Path, pids: Iterable[int]) -> bool:
+    for pid in pids:
+        source = f"/proc/{pid}/ns/net"
+        if os.path.exists(source):
+            path.touch(mode=0o444)
+            namespaces.bind_mount(source, str(path))
+            return True
+    return False
 
 
 def _inside(netns: Netns, ifname: str) -> int:
@@ -40,10 +137,3 @@ def _inside(netns: Netns, ifname: str) -> int:
             return interface_index(inside, ifname)
         except NoSuchInterface:
             return 0
-
-
-def _of_node(agent: Agent, ifname: str) -> int:
-    try:
-        return agent.kernel.index(ifname)
-    except NoSuchInterface:
-        return 0

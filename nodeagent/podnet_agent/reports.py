@@ -1,0 +1,86 @@
+"""What the status of a PodSandbox says, from one look at it."""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from podnet.errors import PodNetError
+from podnet.objects import Netns
+from podnet.sandbox import Sandbox
+from podnet.status import Claim, InterfaceFacts, conditions, interface_body, phase
+from podnet_agent.objects import Body, timestamp
+
+OWN_NETNS = Netns("/proc/1/ns/net")
+"""The machine's own namespace, as a path."""
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """A look that went the whole way. Called with the object, it gives the object's status."""
+
+    sandbox: Sandbox
+    netns: Netns
+    interfaces: tuple[InterfaceFacts, ...]
+    states: tuple[Body, ...]
+
+    def __call__(self, body: Body) -> Body:
+        """Every fact, and the conditions that follow from them."""
+        now = phase(self.states, self.sandbox.restart_policy, networked=True)
+        missing = [facts.name for facts in self.interfaces if not facts.ifindex]
+        idle = [state for state in self.states if state["state"] != "running"]
+        ready = not idle and not missing and now == "Running"
+        network = Claim("NetworkReady", True, "Wired")
+        if missing:
+            sentence = f"{', '.join(missing)} is gone from the namespace: it is made again"
+            network = Claim("NetworkReady", False, "InterfaceMissing", sentence)
+        claims = [
+            network,
+            Claim("ContainersReady", not idle, "NotRunning" if idle else "Running"),
+            Claim("Ready", ready, now, _why_not(self.states) if not ready else ""),
+        ]
+        return {
+            "phase": now,
+            "sandboxID": self.sandbox.id,
+            "netns": {"path": self.netns or OWN_NETNS, "inode": inode_of(self.netns)},
+            "interfaces": [interface_body(facts) for facts in self.interfaces],
+            "podIPs": [
+                {"ip": str(interface.ip)}
+                for facts in self.interfaces[:1]
+                for interface in facts.addresses
+            ],
+            "containers": list(self.states),
+            "conditions": _conditions(body, claims),
+        }
+
+
+def failed(error: PodNetError) -> Callable[[Body], Body]:
+    """The status of an object whose look ended with an error: what was known, and the reason."""
+
+    def report(body: Body) -> Body:
+        claims = [Claim("Ready", False, type(error).__name__, str(error))]
+        return {**body["status"], "phase": "Pending", "conditions": _conditions(body, claims)}
+
+    return report
+
+
+def inode_of(netns: Netns) -> int | None:
+    """Which namespace a path leads to, None when to none."""
+    try:
+        return os.stat(netns or OWN_NETNS).st_ino
+    except FileNotFoundError:
+        return None
+
+
+def _conditions(body: Body, claims: list[Claim]) -> list[Body]:
+    before = body["status"].get("conditions", [])
+    return conditions(claims, before, body["metadata"]["generation"], timestamp())
+
+
+def _why_not(states: tuple[Body, ...]) -> str:
+    """What containers say of why they don't run."""
+    said = [
+        f"container {state['name']}: {state['message']}"
+        for state in states
+        if state["state"] != "running" and state.get("message")
+    ]
+    return "; ".join(said)
