@@ -26,6 +26,7 @@ from podnet.errors import Retryable
 
 NLMSG_ERROR, NLMSG_DONE = 2, 3
 REQUEST, DUMP_INTR, DUMP = 0x1, 0x10, 0x300
+SOL_NETLINK, NETLINK_GET_STRICT_CHK = 270, 12
 NEWADDR, DELADDR, GETADDR, NEWROUTE, DELROUTE, GETROUTE = 20, 21, 22, 24, 25, 26
 AF_INET, AF_INET6 = 2, 10
 RT_TABLE_MAIN, RT_SCOPE_LINK, RTN_UNICAST = 254, 253, 1
@@ -61,7 +62,7 @@ class Message(NamedTuple):
 class AddressFacts(NamedTuple):
     """What podnet asks about an address."""
 
-    index: int  # of its interface
+    ifindex: int  # of its interface
     interface: IPInterface
     scope: int  # RT_SCOPE_LINK: of this link alone (fe80::/10)
 
@@ -71,7 +72,7 @@ class RouteFacts(NamedTuple):
 
     destination: IPNetwork
     gateway: IPAddress | None
-    index: int | None  # of its interface; None where it has several next hops or none
+    ifindex: int | None  # of its interface, of the first where it has several; None without one
     protocol: int
     kind: int  # RTN_UNICAST and others
     metric: int
@@ -123,7 +124,9 @@ def addresses(route: socket.socket) -> list[AddressFacts]:
 
 def routes(route: socket.socket) -> list[RouteFacts]:
     """Every route of the main table of the socket's namespace, both families."""
-    request = _RTMSG.pack(0, 0, 0, 0, 0, 0, 0, 0, 0)
+    # Else the kernel ignores the table and tells of one multicast route a link and family too.
+    route.setsockopt(SOL_NETLINK, NETLINK_GET_STRICT_CHK, 1)
+    request = _RTMSG.pack(0, 0, 0, 0, RT_TABLE_MAIN, 0, 0, 0, 0)
     return [
         found
         for message in dump(route, GETROUTE, request)
@@ -150,7 +153,7 @@ def route_of(message: Message) -> RouteFacts | None:
         return None
     found = attributes(data, at + _RTMSG.size, message.end)
     gateway = found.get(5)  # RTA_GATEWAY
-    index = found.get(4)  # RTA_OIF
+    index = found.get(4) or found.get(9, b"")[4:8]  # RTA_OIF; the first of RTA_MULTIPATH
     metric = found.get(6)  # RTA_PRIORITY
     return RouteFacts(
         _network(family, found.get(1, b""), size),  # RTA_DST

@@ -53,7 +53,7 @@ _WANTED = frozenset(
 class Link(NamedTuple):
     """What podnet asks about a link."""
 
-    index: int
+    ifindex: int
     name: str
     up: bool  # as set, whatever the carrier
     mtu: int  # bytes

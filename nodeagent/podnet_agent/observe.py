@@ -13,6 +13,7 @@ import stat
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from podnet.objects import (
     HOST,
@@ -65,12 +66,14 @@ def observe(
     namespaces: Iterable[Netns] = (),
     others: Iterable[Mapping[Key, Seen]] = (),
     folder: Path = NETNS_FOLDER,
+    known: Mapping[int, str] = MappingProxyType({}),
 ) -> Observed:
     """Look at the calling thread's namespace, at `namespaces`, and add what others have seen.
 
     `wanted`: the keys of what should be there, in all these namespaces; `before`: the node's
-    sysctls that are or were ours, with what stood there before us. A namespace that is gone is
-    left out of the answer's scope. OSError or Retryable where the kernel does not answer.
+    sysctls that are or were ours, with what stood there before us; `known`: links, by index, that
+    an earlier look has seen marked. A namespace that is gone is left out of the answer's scope.
+    OSError or Retryable where the kernel does not answer.
     """
     wanted = frozenset(wanted)
     names: dict[Netns, set[str]] = {HOST: set(before)}
@@ -90,31 +93,32 @@ def observe(
             except OSError:  # gone, or no namespace any more
                 continue
     node = _read(HOST, names[HOST])
-    ends = {
-        link.index: link
+    ours = [
+        link
         for link in node.links
-        if is_host_end(link) and number_of(link.name) <= newest and link.group != TRASH_GROUP
-    }
+        if link.group != TRASH_GROUP and (is_marked(link) or known.get(link.ifindex) == link.name)
+    ]
+    bridges = {link.ifindex: link for link in ours if link.kind == "bridge"}
+    ends = {link.ifindex: link for link in ours if 0 < number_of(link) <= newest}
     seen: dict[Key, Seen] = {}
     pod_ends: dict[int, tuple[Netns, Link]] = {}
     for read, nsid in pods.values():
         here = {
-            end.peer: end for end in ends.values() if end.peer is not None and end.peer_nsid == nsid
+            end.peer: end
+            for end in ends.values()
+            if end.peer is not None and end.peer_nsid == nsid is not None
         }
         pod_ends |= {
-            here[link.index].index: (read.netns, link) for link in read.links if link.index in here
+            here[link.ifindex].ifindex: (read.netns, link)
+            for link in read.links
+            if link.ifindex in here
         }
         seen |= _keyed(_pod(read, here, wanted))
-    seen |= _keyed(_node(node, ends, pod_ends, wanted, before))
+    seen |= _keyed(_node(node, bridges, ends, pod_ends, wanted, before))
     seen |= _keyed(_namespaces(folder, wanted))
     for other in others:
         seen |= other
     return Observed(seen, newest, frozenset({HOST, *pods}))
-
-
-def is_host_end(link: Link) -> bool:
-    """Whether a link is the node's end of a pair of ours."""
-    return link.kind == "veth" and is_marked(link) and number_of(link.name) > 0
 
 
 def is_marked(link: Link) -> bool:
@@ -122,9 +126,9 @@ def is_marked(link: Link) -> bool:
     return link.alias.startswith(f"{MARK} ")
 
 
-def number_of(host_end: str) -> int:
-    """The attachment's number in the name of a host end; 0 in any other name."""
-    match = _HOST_END.fullmatch(host_end)
+def number_of(link: Link) -> int:
+    """The attachment's number in the name of a host end; 0 of any other link."""
+    match = _HOST_END.fullmatch(link.name) if link.kind == "veth" else None
     return int(match[1], 16) if match else 0
 
 
@@ -161,42 +165,43 @@ def _ours(what: Bridge | Veth | Interface | Address | Route | Sysctl | Namespace
 
 def _node(
     read: _Read,
+    bridges: Mapping[int, Link],
     ends: Mapping[int, Link],
     pod_ends: Mapping[int, tuple[Netns, Link]],
     wanted: Collection[Key],
     before: Mapping[str, str | None],
 ) -> Found:
-    bridges: dict[int, Key] = {}
-    names = {link.index: link.name for link in read.links}
+    names = {link.ifindex: link.name for link in read.links}
     for link in read.links:
         key: Key = ("link", HOST, link.name)
-        if link.kind == "bridge" and is_marked(link):
-            bridges[link.index] = key
+        if link.ifindex in bridges:
             bridge = Bridge(name=link.name, mac=link.mac, mtu=link.mtu, alias=link.alias)
-            yield key, Seen(bridge, ours=True, ifindex=link.index)
+            yield key, Seen(bridge, ours=True, ifindex=link.ifindex)
             if link.up:
                 interface = Interface(ifname=link.name, within=key)
-                yield interface.key, Seen(interface, ours=True, ifindex=link.index)
-        elif link.index in ends:
-            veth = _veth(link, names.get(link.master or 0, ""), pod_ends.get(link.index))
-            yield key, Seen(veth, ours=True, ifindex=link.index, peer_ifindex=link.peer)
+                yield interface.key, Seen(interface, ours=True, ifindex=link.ifindex)
+        elif link.ifindex in ends:
+            veth = _veth(link, names.get(link.master or 0, ""), pod_ends.get(link.ifindex))
+            yield key, Seen(veth, ours=True, ifindex=link.ifindex, peer_ifindex=link.peer)
         elif key in wanted:
             yield key, _foreign(link)
+    keys: dict[int, Key] = {index: ("link", HOST, link.name) for index, link in bridges.items()}
     for address in read.addresses:
-        if address.index in bridges and address.scope != RT_SCOPE_LINK:
+        if address.ifindex in keys and address.scope != RT_SCOPE_LINK:
             found = Address(
-                ifname=names[address.index],
+                ifname=names[address.ifindex],
                 interface=address.interface,
-                within=bridges[address.index],
+                within=keys[address.ifindex],
             )
             yield found.key, _ours(found)
-    yield from _routes(read, bridges, wanted)
-    by_name = {names[index]: key for index, key in bridges.items()}
+    yield from _routes(read, keys, wanted)
+    by_name = {names[index]: key for index, key in keys.items()}
     for name, value in read.sysctls.items():
         match = _SYSCTL_OF_LINK.match(name)
         within = by_name.get(match[1]) if match else None
         sysctl = Sysctl(name=name, value=value, before=before.get(name), within=within)
-        yield sysctl.key, _ours(sysctl)
+        if sysctl.key in wanted or value != sysctl.before:
+            yield sysctl.key, _ours(sysctl)
 
 
 def _veth(link: Link, bridge: str, pod_end: tuple[Netns, Link] | None) -> Veth:
@@ -219,32 +224,32 @@ def _pod(read: _Read, ends: Mapping[int, Link], wanted: Collection[Key]) -> Foun
     """`ends`: host ends by the index that their other end has in this namespace."""
     netns = read.netns
     veths: dict[int, Key] = {index: ("link", HOST, end.name) for index, end in ends.items()}
-    names = {link.index: link.name for link in read.links}
+    names = {link.ifindex: link.name for link in read.links}
     namespace: Key = ("namespace", HOST, netns)
     for link in read.links:
         key: Key = ("interface", netns, link.name)
-        if link.index in veths:
+        if link.ifindex in veths:
             if link.up:
                 end = Interface(
                     netns=netns,
                     ifname=link.name,
                     mac=link.mac,
                     mtu=link.mtu,
-                    within=veths[link.index],
+                    within=veths[link.ifindex],
                 )
-                yield key, Seen(end, True, link.index, peer_ifindex=link.peer)
+                yield key, Seen(end, True, link.ifindex, peer_ifindex=link.peer)
         elif key in wanted and link.name != "lo":
             yield key, _foreign(link)
         elif key in wanted and link.up:
             loopback = Interface(netns=netns, ifname="lo", within=namespace)
-            yield key, Seen(loopback, ours=True, ifindex=link.index)
+            yield key, Seen(loopback, ours=True, ifindex=link.ifindex)
     for address in read.addresses:
-        if address.index in veths:
+        if address.ifindex in veths:
             found = Address(
                 netns=netns,
-                ifname=names[address.index],
+                ifname=names[address.ifindex],
                 interface=address.interface,
-                within=veths[address.index],
+                within=veths[address.ifindex],
             )
             if found.key in wanted:
                 yield found.key, _ours(found)
@@ -258,18 +263,18 @@ def _pod(read: _Read, ends: Mapping[int, Link], wanted: Collection[Key]) -> Foun
 
 
 def _routes(read: _Read, within: Mapping[int, Key], wanted: Collection[Key]) -> Found:
-    """Ours, but for those of a pod's interface that is younger than the look; and in their place."""
-    names = {link.index: link.name for link in read.links}
+    """Ours, but for those of a link younger than the look; and what is in their place."""
+    names = {link.ifindex: link.name for link in read.links}
     for route in read.routes:
         key: Key = ("route", read.netns, str(route.destination))
-        if route.kind == RTN_UNICAST and route.protocol == RTPROT and route.index in names:
-            if read.netns == HOST or route.index in within:
+        if route.kind == RTN_UNICAST and route.protocol == RTPROT and route.ifindex in names:
+            if read.netns == HOST or route.ifindex in within:
                 found = Route(
                     netns=read.netns,
                     destination=route.destination,
                     gateway=route.gateway,
-                    ifname=names[route.index],
-                    within=within.get(route.index),
+                    ifname=names[route.ifindex],
+                    within=within.get(route.ifindex),
                 )
                 yield key, _ours(found)
         elif key in wanted:
@@ -278,7 +283,7 @@ def _routes(read: _Read, within: Mapping[int, Key], wanted: Collection[Key]) -> 
 
 def _foreign(link: Link) -> Seen:
     kind = f"of kind {link.kind}" if link.kind else "of no kind"
-    return Seen(f"a link {kind}, index {link.index}", ours=False, ifindex=link.index)
+    return Seen(f"a link {kind}, index {link.ifindex}", ours=False, ifindex=link.ifindex)
 
 
 def _namespaces(folder: Path, wanted: Collection[Key]) -> Found:
