@@ -26,20 +26,24 @@ class Facts:
     def __init__(self, db: Database) -> None:
         self._db = db
 
-    def put(self, kind: str, namespace: str, name: str, body: Body) -> None:
-        """Write an object's metadata and spec; its status stays."""
-        self._db.execute(
-            "INSERT INTO object (kind, namespace, name, body) VALUES (?, ?, ?, ?)"
-            " ON CONFLICT DO UPDATE SET body = excluded.body",
-            (kind, namespace, name, json.dumps(body)),
-        )
+    def put(self, kind: str, namespace: str, name: str, body: Body, version: int) -> None:
+        """Write an object's metadata and spec under that resource version; its status stays."""
+        with self._db.transaction():
+            self._db.execute(
+                "INSERT INTO object (kind, namespace, name, body) VALUES (?, ?, ?, ?)"
+                " ON CONFLICT DO UPDATE SET body = excluded.body",
+                (kind, namespace, name, json.dumps(body)),
+            )
+            self._db.execute("UPDATE version SET resource = ?", (version,))
 
-    def put_status(self, kind: str, namespace: str, name: str, status: Body) -> None:
+    def put_status(self, kind: str, namespace: str, name: str, status: Body, version: int) -> None:
         """Write an object's status, if the object is still there."""
-        self._db.execute(
-            "UPDATE object SET status = ? WHERE kind = ? AND namespace = ? AND name = ?",
-            (json.dumps(status), kind, namespace, name),
-        )
+        with self._db.transaction():
+            self._db.execute(
+                "UPDATE object SET status = ? WHERE kind = ? AND namespace = ? AND name = ?",
+                (json.dumps(status), kind, namespace, name),
+            )
+            self._db.execute("UPDATE version SET resource = ?", (version,))
 
     def get(self, kind: str, namespace: str, name: str) -> Body | None:
         """The object with its status, or None."""
@@ -65,10 +69,9 @@ class Facts:
             (kind, namespace, name),
         )
 
-    def next_version(self) -> int:
-        """A resource version nobody had before."""
-        row = self._db.execute("UPDATE version SET resource = resource + 1 RETURNING resource")
-        version: int = row.fetchone()[0]
+    def version(self) -> int:
+        """The highest resource version that was ever written."""
+        version: int = self._db.execute("SELECT resource FROM version").fetchone()[0]
         return version
 
     def subnets(self, network: str) -> tuple[IPNetwork, ...]:

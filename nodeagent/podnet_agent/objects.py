@@ -45,11 +45,13 @@ class Objects:
     def __init__(self, store: Store, write: Write) -> None:
         self._facts, self._write = store.facts, write
         self._bodies: dict[Name, Body] = {}
+        self._version = 0  # the resource version given out last
         self._queues: set[asyncio.Queue[tuple[str, Body]]] = set()
         self.changed: Callable[[Name], None] = lambda name: None
 
     async def load(self) -> None:
         """Read what an earlier agent left."""
+        self._version = await self._write(self._facts.version)
         for kind in KINDS:
             for body in await self._write(self._facts.objects, kind.kind):
                 self._bodies[name_of(body)] = body
@@ -110,9 +112,10 @@ class Objects:
         body = self._bodies.get(name)
         if body is None or body["status"] == status:
             return
-        await self._write(self._facts.put_status, *name, dict(status))
+        self._version += 1
+        version = self._version
+        await self._write(self._facts.put_status, *name, dict(status), version)
         if name in self._bodies:
-            version = await self._write(self._facts.next_version)
             body = self._bodies[name]
             meta = body["metadata"] | {"resourceVersion": str(version)}
             self._bodies[name] = body | {"metadata": meta, "status": dict(status)}
@@ -142,9 +145,11 @@ class Objects:
     async def _put(self, name: Name, body: Body, status: Body) -> None:
         new = name not in self._bodies
         body = {key: value for key, value in body.items() if key != "status"}
-        version = await self._write(self._facts.next_version)
-        body["metadata"] = body["metadata"] | {"resourceVersion": str(version)}
-        await self._write(self._facts.put, *name, body)
+        self._version += 1
+        body["metadata"] = body["metadata"] | {"resourceVersion": str(self._version)}
+        await self._write(self._facts.put, *name, body, self._version)
+        if name in self._bodies:  # it may say more by now
+            status = self._bodies[name]["status"]
         self._bodies[name] = body | {"status": status}
         self._publish("ADDED" if new else "MODIFIED", self._bodies[name])
         self.changed(name)
