@@ -229,7 +229,7 @@ def _received(listener: socket.socket) -> Iterable[Message]:
 
 def _index(message: Message) -> int:
     """Of struct ifinfomsg."""
-    ifindex: int = _I32.unpack_from(message.data, message.at + 4)[0]
+    index: int = _I32.unpack_from(message.data, message.at + 4)[0]
     return index
 
 
