@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from podnet_cli import manifests
+from podnet_cli import manifests, starting
 from podnet_cli.client import call, path_of
 from podnet_cli.commands import namespace_option
 from podnet_cli.listing import machine_text
@@ -35,7 +35,7 @@ def plan(files: tuple[str, ...], recursive: bool, form: str | None, namespace: s
     stands in the way.
     """
     sources = manifests.read(files, recursive=recursive)
-    body = call("POST", "/plan", {"sources": sources, "namespace": namespace})
+    body = starting.plan({"sources": sources, "namespace": namespace})
     if form == "json":
         print(machine_text(body, "json"))
     else:

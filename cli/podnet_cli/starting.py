@@ -1,6 +1,7 @@
 """An agent for a command that needs one: started beside it where none runs."""
 
 import fcntl
+import json
 import os
 import select
 import signal
@@ -44,6 +45,25 @@ def call_or_start(method: str, path: str, body: Any = None) -> Any:
         if not call("GET", "/objects/podsandboxes")["items"]:
             down()
         raise
+
+
+def plan(body: Any) -> Any:
+    """The agent's plan; where none runs, that of one which ends when it has answered."""
+    try:
+        return call("POST", "/plan", body)
+    except Away:
+        import subprocess
+
+        done = subprocess.run(
+            agent_command("plan"), input=json.dumps(body).encode(), stdout=subprocess.PIPE
+        )
+    try:
+        answer = json.loads(done.stdout)
+    except ValueError:
+        raise Failure("the agent's program could not plan: see above") from None
+    if done.returncode:
+        raise Refused(answer)
+    return answer
 
 
 def down() -> Any:

@@ -1,8 +1,9 @@
-"""`podnet-agent serve | doctor | ruleset`: the agent as a process."""
+"""`podnet-agent serve | plan | ruleset`: the agent as a process."""
 
 import argparse
 import asyncio
 import contextlib
+import json
 import logging
 import os
 import signal
@@ -16,6 +17,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="podnet-agent", description=__doc__)
     verbs = parser.add_subparsers(dest="verb", required=True)
     verbs.add_parser("serve", help="build what the objects want, and keep it so, until stopped")
+    verbs.add_parser("plan", help="read a request as of POST /plan from standard input, answer it")
     verbs.add_parser("ruleset", help="print the nftables table without its elements")
     arguments = parser.parse_args()
     try:
@@ -25,6 +27,8 @@ def main() -> None:
             print(TEXT, end="")
         else:
             _need_root()
+            if arguments.verb == "plan":
+                sys.exit(asyncio.run(_plan()))
             logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
             asyncio.run(_serve())
     except PodNetError as error:
@@ -34,6 +38,21 @@ def main() -> None:
 def _need_root() -> None:
     if os.geteuid() != 0:
         raise PodNetError("the agent makes namespaces and links: run it as root")
+
+
+async def _plan() -> int:
+    """Where no agent runs, what one would do; a refusal is answered like the agent's own."""
+    from podnet_agent.daemon import planning
+    from podnet_agent.handlers import plan_answer, refusal
+    from podnet_agent.paths import Paths
+
+    try:
+        async with planning(Paths()) as service:
+            print(json.dumps(await plan_answer(service, json.load(sys.stdin))))
+            return 0
+    except PodNetError as error:
+        print(json.dumps(refusal(error)[1]))
+        return 1
 
 
 async def _serve() -> None:

@@ -39,17 +39,25 @@ async def running(paths: Paths) -> AsyncIterator[Service]:
 
 
 @asynccontextmanager
+async def planning(paths: Paths) -> AsyncIterator[Service]:
+    """What an agent would be if it ran, to be asked for its plan: on copies, nothing is made."""
+    records = Store(str(paths.store) if paths.store.exists() else ":memory:")
+    threads = Threads()
+    try:
+        with records.copy() as store:
+            service = await _service(paths, threads, store)
+            await service.load()
+            yield service
+    finally:
+        threads.close()
+        records.close()
+
+
+@asynccontextmanager
 async def _assembled(paths: Paths, listener: socket.socket) -> AsyncIterator[Service]:
     threads = Threads()
     store = Store(str(paths.store))
-    agent = await threads.write(_agent, store)
-    objects = Objects(store, threads.write)
-    networks = Networks(agent, threads.write, objects)
-    containers = Containers(paths, threads.write)
-    wiring = Wiring(agent, paths)
-    sandboxes = Sandboxes(wiring, threads.write, objects, containers, networks.need)
-    service = Service(agent, threads, objects, networks, sandboxes, Looker())
-    containers.exited = sandboxes.wake_id
+    service = await _service(paths, threads, store)
     runner = web.AppRunner(application(service), access_log=None)
     events = Events()  # before the first look, so that nothing is missed between
     loop = asyncio.get_running_loop()
@@ -64,7 +72,7 @@ async def _assembled(paths: Paths, listener: socket.socket) -> AsyncIterator[Ser
     finally:
         loop.remove_reader(events.fileno())
         events.close()
-        await sandboxes.close()
+        await service.sandboxes.close()
         with contextlib.suppress(FileNotFoundError):
             paths.socket.unlink()
         await runner.cleanup()
@@ -72,6 +80,16 @@ async def _assembled(paths: Paths, listener: socket.socket) -> AsyncIterator[Ser
         store.close()
         if service.emptied:
             paths.clear()
+
+
+async def _service(paths: Paths, threads: Threads, store: Store) -> Service:
+    agent = await threads.write(_agent, store)
+    objects = Objects(store, threads.write)
+    networks = Networks(agent, threads.write, objects)
+    containers = Containers(paths, threads.write)
+    sandboxes = Sandboxes(Wiring(agent, paths), threads.write, objects, containers, networks.need)
+    containers.exited = sandboxes.wake_id
+    return Service(agent, threads, objects, networks, sandboxes, Looker())
 
 
 def _agent(store: Store) -> Agent:

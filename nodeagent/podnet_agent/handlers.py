@@ -10,7 +10,7 @@ from typing import Any
 from aiohttp.web import Request, Response, StreamResponse, json_response
 
 from podnet.api.manifest import Source
-from podnet.errors import Invalid, Problem
+from podnet.errors import Conflict, Invalid, PodNetError, Problem
 from podnet.kinds import find
 from podnet.views import line_body, plan_body
 from podnet_agent.objects import Body, Name, NotFound
@@ -76,8 +76,7 @@ class ObjectHandlers:
 
     async def plan(self, request: Request) -> Response:
         """What apply would do."""
-        body = await _body(request)
-        return json_response(plan_body(await self._service.plan(_sources(body), _namespace(body))))
+        return json_response(await plan_answer(self._service, await _body(request)))
 
     async def explain(self, request: Request) -> Response:
         """Every kernel object of a sandbox."""
@@ -167,6 +166,31 @@ class ContainerHandlers:
         if not sandbox_id:
             raise NotFound(f"podsandbox {name} is not built yet: `podnet describe psb {name}`")
         return str(sandbox_id), wanted
+
+
+def refusal(error: PodNetError) -> tuple[int, Body]:
+    """The HTTP status and the Status that an error is answered with, as kubectl knows them."""
+    code, reason = 503, "Retryable"
+    if isinstance(error, Invalid):
+        code, reason = 400, "Invalid"
+    elif isinstance(error, NotFound):
+        code, reason = 404, "NotFound"
+    elif isinstance(error, Conflict):
+        code, reason = 409, "Conflict"
+    problems = error.problems if isinstance(error, Invalid) else ()
+    body = {
+        "kind": "Status",
+        "reason": reason,
+        "message": str(error),
+        "problems": [{"place": each.place, "message": each.message} for each in problems],
+    }
+    exit_code = getattr(error, "exit_code", None)
+    return code, body if exit_code is None else body | {"exitCode": exit_code}
+
+
+async def plan_answer(service: Service, body: Body) -> Body:
+    """What POST /plan answers."""
+    return plan_body(await service.plan(_sources(body), _namespace(body)))
 
 
 def found(service: Service, name: Name) -> Body:

@@ -85,12 +85,16 @@ class Networks:
     def resolve_with(self, agent: Agent, bodies: Sequence[Body]) -> None:
         """In the writer thread: as if `bodies` were applied, for an agent on other records."""
         known = {name_of(body): body for body in self._objects.list("PodNetwork")}
+        for body in bodies:
+            old = known.get(name_of(body))
+            if old and self.may_replace(old) and old["spec"] != body["spec"]:
+                agent.store.forget_network(body["metadata"]["name"])
         known |= {name_of(body): body for body in bodies}
         for error in self._resolve_all(agent, list(known.values())).values():
             raise error
 
     def _resolve_all(self, agent: Agent, bodies: Sequence[Body]) -> dict[str, PodNetError]:
-        """In the writer thread: the agent's networks, and what keeps others from being among them."""
+        """In the writer thread: the agent's networks; of the others, what is in their way."""
         found: dict[str, Network] = {}
         errors: dict[str, PodNetError] = {}
         for body in bodies:

@@ -10,9 +10,8 @@ from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
-from podnet.errors import Conflict, Invalid, PodNetError
-from podnet_agent.handlers import ContainerHandlers, ObjectHandlers
-from podnet_agent.objects import NotFound
+from podnet.errors import Conflict, PodNetError
+from podnet_agent.handlers import ContainerHandlers, ObjectHandlers, refusal
 from podnet_agent.service import Service
 
 BODY_BYTES = 12 << 20
@@ -57,14 +56,9 @@ async def _errors(request: web.Request, handler: Handler) -> web.StreamResponse:
     try:
         _only_root(request)
         return await handler(request)
-    except Invalid as error:
-        return _status(400, "Invalid", error)
-    except NotFound as error:
-        return _status(404, "NotFound", error)
-    except Conflict as error:
-        return _status(409, "Conflict", error)
     except PodNetError as error:
-        return _status(503, "Retryable", error)
+        code, body = refusal(error)
+        return web.json_response(body, status=code)
 
 
 def _only_root(request: web.Request) -> None:
@@ -74,17 +68,3 @@ def _only_root(request: web.Request) -> None:
     credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
     if _UCRED.unpack(credentials)[1] != 0:
         raise Conflict("the agent's socket is root's: run the command as root")
-
-
-def _status(code: int, reason: str, error: PodNetError) -> web.Response:
-    problems = error.problems if isinstance(error, Invalid) else ()
-    body = {
-        "kind": "Status",
-        "reason": reason,
-        "message": str(error),
-        "problems": [{"place": each.place, "message": each.message} for each in problems],
-    }
-    exit_code = getattr(error, "exit_code", None)
-    if exit_code is not None:
-        body["exitCode"] = exit_code
-    return web.json_response(body, status=code)

@@ -82,6 +82,7 @@ class Service:
         self._reconciling = asyncio.Lock()  # one look and what follows from it at a time
         self._changed = asyncio.Event()
         self._sweep = asyncio.Event()
+        self.started = False
         self.stopping = asyncio.Event()
         self.emptied = False  # by `down`: nothing is left to be kept
         threads.written = self._written
@@ -97,24 +98,31 @@ class Service:
 
     def object_changed(self, name: Name) -> None:
         """An object was written or went."""
+        if not self.started:
+            return
         if name[0] == "PodSandbox":
             self.sandboxes.wake(name)
         else:
             self._changed.set()
 
-    async def start(self) -> None:
-        """Take over what an earlier agent left, then bring up what is wanted."""
+    async def load(self) -> None:
+        """Know the objects, and how networks look on this node."""
         await self.objects.load()
-        await self.sandboxes.adopt()
-        await self.threads.write(self.agent.recover)
         if self.objects.get("PodNetwork", "", "default") is None:
             await self.objects.apply(BY_ITSELF)
         await self.networks.refresh()
+
+    async def start(self) -> None:
+        """Take over what an earlier agent left, then bring up what is wanted."""
+        await self.load()
+        await self.sandboxes.adopt()
+        await self.threads.write(self.agent.recover)
         try:
             await self.reconcile()
         except PodNetError as error:
             log.warning("not all is as it should be yet: %s", error)
             self.kernel_changed()
+        self.started = True
         for body in self.objects.list("PodSandbox"):
             self.sandboxes.wake(name_of(body))
 
@@ -125,7 +133,7 @@ class Service:
     ) -> tuple[list[Body], list[str]]:
         """Write all objects of the sources, or, with Invalid, none."""
         bodies = self.validated(sources, namespace)
-        results = []
+        results: list[Body] = []
         networks = [body for body in bodies if body["kind"] == "PodNetwork"]
         for body in networks:
             await self.networks.replace_default(body)
