@@ -1,0 +1,427 @@
+"""PodSandbox: containers that share one network namespace, and how it is networked."""
+
+from collections import Counter
+from collections.abc import Hashable, Iterable
+from decimal import Decimal
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
+
+from podnet.addresses import IPAddress
+from podnet.api.meta import (
+    Address,
+    ApiVersion,
+    DnsLabel,
+    DnsSubdomain,
+    Found,
+    Host,
+    Hostname,
+    Model,
+    NamespacedMeta,
+    Spelling,
+    Text,
+    Truth,
+    Whole,
+    spoken,
+)
+
+ABSOLUTE = Spelling(
+    r"/[^\x00]*",
+    4095,
+    "an absolute path, which begins with /",
+)
+"""PATH_MAX with its NUL (limits.h)."""
+ENV_NAME = Spelling(
+    r"[-._a-zA-Z][-._a-zA-Z0-9]*", 253, "letters, digits, _, - and ., not beginning with a digit"
+)
+"""As a Pod's."""
+USER = Spelling(
+    r"([a-z_][-a-z0-9_]*\$?|[0-9]+)(:([a-z_][-a-z0-9_]*\$?|[0-9]+))?",
+    65,
+    "a user's name or number, with :GROUP behind it if need be",
+)
+IMAGE = Spelling(
+    r"[!-~]([ -~]*[!-~])?", 4095, "host, or the path of a docker-archive or OCI layout"
+)
+OPTION = Spelling(r"[a-z0-9-]+", 63, "an option of resolv.conf such as ndots")
+OPTION_VALUE = Spelling(r"[!-~]*", 63, "text without spaces")
+
+
+def _no_dots(path: str) -> str:
+    if ".." in path.split("/"):
+        raise ValueError(f"is {spoken(path)}: write the path without ..")
+    return path
+
+
+AbsolutePath = Annotated[str, ABSOLUTE, AfterValidator(_no_dots)]
+PortNumber = Annotated[Whole, Field(ge=1, le=65535)]
+
+
+def _parse_mac(value: Any) -> str:
+    """The MAC in lower case; ValueError says what would be right."""
+    example = "write six bytes such as 02:42:ac:11:00:09"
+    if not isinstance(value, str):
+        raise ValueError(f"is {spoken(value)}: {example}, in quotes")
+    parts = value.lower().replace("-", ":").split(":")
+    digits = set("0123456789abcdef")
+    if len(parts) != 6 or not all(len(part) == 2 and set(part) <= digits for part in parts):
+        raise ValueError(f"is {spoken(value)}, which is no MAC: {example}")
+    first = int(parts[0], 16)
+    if first & 1:
+        raise ValueError(
+            f"is {value}, a multicast address, which no interface may have:"
+            f" begin with {first & ~1:02x}"
+        )
+    if set(parts) == {"00"}:
+        raise ValueError(f"is {value}, which the kernel takes for none: {example}")
+    return ":".join(parts)
+
+
+Mac = Annotated[
+    str, BeforeValidator(_parse_mac), WithJsonSchema({"type": "string", "maxLength": 17})
+]
+
+_BINARY = {"Ki": 1 << 10, "Mi": 1 << 20, "Gi": 1 << 30, "Ti": 1 << 40}
+_DECIMAL = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
+_CPU = "write CPUs such as 500m, 1 or 1.5"
+_MEMORY = "write bytes such as 64Mi, 1Gi or 67108864"
+
+
+def _amount(value: Any, units: dict[str, Any], least: int, remedy: str) -> int:
+    """A Kubernetes quantity in whole multiples of `units`' one, rounded up as Kubernetes does."""
+    text = str(value)
+    digits = text.rstrip("".join(set("".join(units))))
+    factor = units.get(text[len(digits) :])
+    plain = digits.replace(".", "", 1)
+    if isinstance(value, bool) or factor is None or not (plain.isascii() and plain.isdigit()):
+        raise ValueError(f"is {spoken(value)}: {remedy}")
+    amount = Decimal(digits) * factor
+    if len(digits) > 18 or not least <= amount < 2**63:
+        raise ValueError(
+            f"is {spoken(value)}, which is too {'little' if amount < least else 'much'}: {remedy}"
+        )
+    return -int(-amount // 1)
+
+
+def _millicpus(value: Any) -> int:
+    return _amount(value, {"": 1000, "m": 1}, 10, _CPU)
+
+
+def _bytes(value: Any) -> int:
+    return _amount(value, _BINARY | _DECIMAL, 6 << 20, _MEMORY)
+
+
+def _cpu(value: Any) -> Any:
+    _millicpus(value)
+    return value
+
+
+def _memory(value: Any) -> Any:
+    _bytes(value)
+    return value
+
+
+_QUANTITY = WithJsonSchema({"x-kubernetes-int-or-string": True})
+
+
+class Port(Model):
+    """A port of the node that leads to a port of the sandbox."""
+
+    host_ip: Address | None = Field(
+        default=None, alias="hostIP", description="Left out: every address of the node."
+    )
+    host_port: PortNumber = Field(description="On the node.")
+    container_port: PortNumber = Field(description="In the sandbox.")
+    protocol: Literal["TCP", "UDP"] = Field(default="TCP", description="TCP or UDP.")
+
+    def contradictions(self) -> Found:
+        """Addresses the node's NAT can't listen on."""
+        ip = self.host_ip
+        if ip is None:
+            return []
+        if ip.version == 6 and ip.is_loopback:
+            why = "is ::1, which the kernel can't translate: write 127.0.0.1"
+        elif ip.is_unspecified:
+            why = f"is {ip}, every address: leave it out"
+        elif ip.is_multicast:
+            why = f"is {ip}, a multicast address: write an address of this machine"
+        else:
+            return []
+        return [(("hostIP",), why)]
+
+
+Mode = Literal["Bridge", "None", "Host", "Container"]
+
+
+class SandboxNetwork(Model):
+    """Which network namespace the sandbox has, and what it is wired to."""
+
+    mode: Mode = Field(
+        default="Bridge",
+        description="Bridge: a namespace of its own on a PodNetwork. None: one with nothing but lo."
+        " Host: the node's. Container: another sandbox's.",
+    )
+    pod_network: DnsLabel | None = Field(
+        default=None, description="Bridge: which PodNetwork. Left out: `default`."
+    )
+    sandbox: DnsSubdomain | None = Field(
+        default=None, description="Container: the sandbox of this namespace whose netns is joined."
+    )
+    addresses: tuple[Address, ...] = Field(
+        default=(), max_length=2, description="Bridge: fixed addresses, at most one per family."
+    )
+    mac: Mac | None = Field(
+        default=None, description="Bridge: a fixed MAC. Left out: 02:42 and the IPv4."
+    )
+    ports: tuple[Port, ...] = Field(
+        default=(),
+        max_length=1000,
+        description="Bridge: ports of the node that lead into the sandbox.",
+    )
+
+    def contradictions(self) -> Found:
+        """Fields of another mode (Docker's sentence where it has one), and what stands twice."""
+        found: Found = []
+        for name, value, mode in (
+            ("podNetwork", self.pod_network, "Bridge"),
+            ("sandbox", self.sandbox, "Container"),
+            ("addresses", self.addresses, "Bridge"),
+            ("mac", self.mac, "Bridge"),
+            ("ports", self.ports, "Bridge"),
+        ):
+            if value and mode != self.mode:
+                sentence = _DOCKER.get((name, self.mode))
+                if sentence != "":
+                    found.append(((name,), sentence or _of_another(mode, self.mode)))
+        if self.mode == "Container" and not self.sandbox:
+            found.append((("sandbox",), "is missing: write the name of the sandbox to join"))
+        for index, address in enumerate(self.addresses):
+            if any(other.version == address.version for other in self.addresses[:index]):
+                found.append(
+                    (
+                        ("addresses", index),
+                        f"{address} is a second IPv{address.version} address:"
+                        f" write at most one per family",
+                    )
+                )
+        return found + _ports_twice(self.ports)
+
+
+_DOCKER = {
+    ("mac", "Container"): "conflicting options: mac-address and the network mode: leave it out",
+    ("mac", "Host"): "conflicting options: mac-address and the network mode: leave it out",
+    ("ports", "Container"): "conflicting options: port publishing and the container type network"
+    " mode: publish them at the sandbox that is joined",
+    ("ports", "Host"): "",
+}
+"""Docker's refusals (moby, runconfig/errors.go); ports in host mode are only a warning there."""
+
+
+def _of_another(mode: str, given: str) -> str:
+    return f"belongs to mode {mode}, and mode is {given}: leave it out or write mode: {mode}"
+
+
+def _ports_twice(ports: tuple[Port, ...]) -> Found:
+    found: Found = []
+    first: dict[tuple[str, int], list[IPAddress | None]] = {}
+    for index, port in enumerate(ports):
+        others = first.setdefault((port.protocol, port.host_port), [])
+        if any(other is None or port.host_ip in (None, other) for other in others):
+            found.append(
+                (
+                    ("ports", index, "hostPort"),
+                    f"{port.host_port}/{port.protocol} is published twice: choose another port",
+                )
+            )
+        others.append(port.host_ip)
+    return found
+
+
+class DnsOption(Model):
+    """One word of resolv.conf's options."""
+
+    name: Annotated[str, OPTION] = Field(description="Such as ndots.")
+    value: Annotated[str, OPTION_VALUE] | None = Field(
+        default=None, description="What stands behind the colon."
+    )
+
+
+class Dns(Model):
+    """What resolv.conf says instead of the node's, as a Pod's dnsConfig."""
+
+    nameservers: tuple[Address, ...] = Field(
+        default=(), max_length=3, description="Left out: the node's, without those on its loopback."
+    )
+    searches: tuple[Host, ...] = Field(
+        default=(), max_length=32, description="Left out: the node's."
+    )
+    options: tuple[DnsOption, ...] = Field(
+        default=(), max_length=32, description="Left out: the node's."
+    )
+
+
+class HostAlias(Model):
+    """A line of /etc/hosts."""
+
+    ip: Address = Field(description="The address.")
+    hostnames: tuple[Host, ...] = Field(
+        min_length=1, max_length=64, description="Names that mean the address."
+    )
+
+
+class EnvVar(Model):
+    """An environment variable."""
+
+    name: Annotated[str, ENV_NAME] = Field(description="The variable's name.")
+    value: Text = Field(default="", description="Its value, taken as it stands.")
+
+
+class Mount(Model):
+    """A file or folder of the node, seen in the container."""
+
+    source: AbsolutePath = Field(description="On the node; it must exist.")
+    target: AbsolutePath = Field(description="In the container.")
+    read_only: Truth = Field(default=False, description="The container can't write there.")
+
+
+class Limits(Model):
+    """What the container may use at most."""
+
+    cpu: Annotated[Any, BeforeValidator(_cpu), _QUANTITY] = Field(
+        default=None, description="CPUs: 500m, 1, 1.5."
+    )
+    memory: Annotated[Any, BeforeValidator(_memory), _QUANTITY] = Field(
+        default=None, description="Bytes: 64Mi, 1Gi, 67108864."
+    )
+    pids: Whole | None = Field(
+        default=None, ge=1, le=4_194_304, description="Processes and threads."
+    )
+
+    @property
+    def millicpus(self) -> int | None:
+        """Thousandths of a CPU; None: no limit."""
+        return None if self.cpu is None else _millicpus(self.cpu)
+
+    @property
+    def memory_bytes(self) -> int | None:
+        """None: no limit."""
+        return None if self.memory is None else _bytes(self.memory)
+
+
+class Resources(Model):
+    """What the container may use."""
+
+    limits: Limits | None = Field(default=None, description="At most.")
+
+
+class Container(Model):
+    """One container of the sandbox; fields as in a Pod."""
+
+    name: DnsLabel = Field(description="Unique in the sandbox.")
+    image: Annotated[str, IMAGE] = Field(
+        description="`host`: the node's own root, with a private writable layer. Else the path of a"
+        " docker-archive or OCI layout."
+    )
+    command: tuple[Text, ...] = Field(
+        default=(), max_length=1024, description="Replaces the ENTRYPOINT."
+    )
+    args: tuple[Text, ...] = Field(
+        default=(), max_length=1024, description="Replaces the image's CMD."
+    )
+    env: tuple[EnvVar, ...] = Field(
+        default=(), max_length=1024, description="Environment variables."
+    )
+    working_dir: AbsolutePath | None = Field(default=None, description="Left out: the image's.")
+    mounts: tuple[Mount, ...] = Field(
+        default=(), max_length=256, description="Of the node's files."
+    )
+    user: Annotated[str, USER] | None = Field(
+        default=None, description="USER or USER:GROUP, names or numbers. Left out: the image's."
+    )
+    read_only_root_filesystem: Truth = Field(
+        default=False, description="The root can't be written to."
+    )
+    resources: Resources | None = Field(default=None, description="What it may use.")
+
+    def contradictions(self) -> Found:
+        """No command where there is none to fall back on; what stands twice."""
+        found: Found = []
+        if self.image == "host" and not self.command and not self.args:
+            found.append((("command",), "is missing: image host has no command of its own"))
+        found += _twice("env", "name", (variable.name for variable in self.env))
+        found += _twice("mounts", "target", (mount.target.rstrip("/") for mount in self.mounts))
+        for index, mount in enumerate(self.mounts):
+            if not mount.target.strip("/"):
+                found.append((("mounts", index, "target"), "is /: write a path below it"))
+        return found
+
+
+def _twice(field: str, key: str, values: Iterable[Hashable]) -> Found:
+    seen: Counter[Hashable] = Counter()
+    found: Found = []
+    for index, value in enumerate(values):
+        seen[value] += 1
+        if seen[value] == 2:
+            found.append(((field, index, key), f"{value} stands twice: leave one"))
+    return found
+
+
+class PodSandboxSpec(Model):
+    """What the sandbox is to be; immutable."""
+
+    node_name: DnsSubdomain | None = Field(default=None, description="Only in a cluster: the node.")
+    network: SandboxNetwork = Field(default=SandboxNetwork(), description="How it is networked.")
+    hostname: Hostname | None = Field(default=None, description="Left out: the object's name.")
+    dns: Dns | None = Field(default=None, description="resolv.conf, where it is not the node's.")
+    host_aliases: tuple[HostAlias, ...] = Field(
+        default=(), max_length=256, description="More lines of /etc/hosts."
+    )
+    restart_policy: Literal["Always", "OnFailure", "Never"] = Field(
+        default="Always", description="When a container that ended is started again."
+    )
+    containers: tuple[Container, ...] = Field(
+        default=(), max_length=64, description="None: a sandbox that only has a network."
+    )
+
+    def contradictions(self) -> Found:
+        """What mode Container forbids, in Docker's words; containers of one name."""
+        found: Found = []
+        if self.network.mode == "Container":
+            for name, value, word in (
+                ("hostname", self.hostname, "hostname"),
+                ("dns", self.dns, "dns"),
+                ("hostAliases", self.host_aliases, "custom host-to-IP mapping"),
+            ):
+                if value:
+                    found.append(
+                        (
+                            (name,),
+                            f"conflicting options: {word} and the network mode: leave it out, the"
+                            f" joined sandbox's counts",
+                        )
+                    )
+        return found + _twice("containers", "name", (each.name for each in self.containers))
+
+
+class PodSandbox(Model):
+    """Containers that share one network namespace."""
+
+    api_version: ApiVersion
+    kind: Literal["PodSandbox"]
+    metadata: NamespacedMeta
+    spec: PodSandboxSpec = Field(default=PodSandboxSpec(), description="What the sandbox is to be.")
+
+    def contradictions(self) -> Found:
+        """Nobody joins himself."""
+        if self.spec.network.sandbox == self.metadata.name:
+            sentence = "cannot join own network namespace: write another sandbox's name"
+            return [(("spec", "network", "sandbox"), sentence)]
+        return []
+
+
+def warnings(podsandbox: PodSandbox) -> tuple[str, ...]:
+    """What is allowed and has no effect: Docker's sentences."""
+    network = podsandbox.spec.network
+    if network.mode == "Host" and network.ports:
+        return ("Published ports are discarded when using host network mode",)
+    return ()
