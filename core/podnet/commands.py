@@ -39,6 +39,8 @@ def commands(operation: Operation) -> tuple[str, ...]:
             return _bridge(operation, thing)
         case Veth():
             return _veth(operation, thing)
+        case Address() if isinstance(operation, Change):
+            return (_connected(thing),)
         case Address():
             verb = "delete" if isinstance(operation, Remove) else "replace"
             end = _address_end(thing) if verb == "replace" else ""
@@ -88,6 +90,15 @@ def _address_end(thing: Address) -> str:
     return " broadcast +" if thing.interface.version == 4 else " nodad"
 
 
+def _connected(thing: Address) -> str:
+    """The route to the address's own network, as the kernel makes it."""
+    end = f"scope link src {thing.interface.ip}" if thing.interface.version == 4 else "metric 256"
+    return (
+        f"{_ip(thing.netns)} route replace {thing.interface.network} dev {thing.ifname}"
+        f" proto kernel {end}"
+    )
+
+
 def _sysctl(operation: Operation, thing: Sysctl) -> tuple[str, ...]:
     value = thing.before if isinstance(operation, Remove) else thing.value
     if value is None:
@@ -97,14 +108,15 @@ def _sysctl(operation: Operation, thing: Sysctl) -> tuple[str, ...]:
 
 
 def _bridge(operation: Operation, thing: Bridge) -> tuple[str, ...]:
+    alias = f"alias '{thing.alias}'"
     match operation:
         case Remove():
             return (f"ip link delete {thing.name}",)
         case Change():
-            return (f"ip link set {thing.name} address {thing.mac} mtu {thing.mtu}",)
+            return (f"ip link set {thing.name} address {thing.mac} mtu {thing.mtu} {alias}",)
     return (
-        f"ip link add {thing.name} address {thing.mac} mtu {thing.mtu} type bridge",
-        f"ip link set {thing.name} alias '{thing.alias}'",
+        f"ip link add {thing.name} address {thing.mac} type bridge",
+        f"ip link set {thing.name} mtu {thing.mtu} {alias}",
     )
 
 
@@ -115,7 +127,10 @@ def _veth(operation: Operation, thing: Veth) -> tuple[str, ...]:
     flags = f"hairpin {_on(thing.hairpin)} isolated {_on(thing.isolated)}"
     port = f"ip link set {name} type bridge_slave {flags}"
     if isinstance(operation, Change):
-        return (f"ip link set {name} mtu {thing.mtu} master {thing.bridge} up", port)
+        return (
+            f"ip link set {name} mtu {thing.mtu} master {thing.bridge} alias '{thing.alias}' up",
+            port,
+        )
     queues = "numtxqueues 1 numrxqueues 1"
     return (
         f"ip link add {name} mtu {thing.mtu} {queues} master {thing.bridge} up type veth"

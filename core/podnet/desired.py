@@ -8,6 +8,7 @@ from podnet.addresses import IPAddress, IPInterface, IPNetwork, gateway, mac_for
 from podnet.attachment import Attachment, PublishedPort
 from podnet.network import Network, Node
 from podnet.objects import (
+    ALIAS_BYTES,
     MARK,
     Address,
     Bridge,
@@ -102,7 +103,7 @@ def network_objects(network: Network) -> Iterator[KernelObject]:
         name=name,
         mac=mac_for(gateway(network.pod_cidrs[0])),
         mtu=network.pod_mtu,
-        alias=f"{MARK} {cause}",
+        alias=_alias(cause),
         cause=f"{cause} spec.bridge.name",
     )
     yield bridge
@@ -137,7 +138,7 @@ def attachment_objects(network: Network, attachment: Attachment) -> Iterator[Ker
         mtu=network.pod_mtu,
         hairpin=network.hairpin,
         isolated=False,
-        alias=f"{MARK} {owner}",
+        alias=_alias(owner),
         pod_netns=netns,
         pod_end=ifname,
         pod_mac=attachment.mac,
@@ -232,6 +233,10 @@ def _port_element(port: PublishedPort, pod: IPAddress, cause: str) -> Element | 
         return None
     match = f"{port.host_ip} . {where}"
     return Element(container=f"pn_ip{pod.version}", match=match, verdict=verdict, cause=cause)
+
+
+def _alias(owner: str) -> str:
+    return f"{MARK} {owner}"[:ALIAS_BYTES]
 
 
 def _gateway_for(destination: IPNetwork, addresses: Sequence[IPInterface]) -> IPAddress | None:

@@ -20,6 +20,8 @@ Key = tuple[str, Netns, str]
 
 MARK = "podnet"
 """First word of the alias of every link of ours; also the name of our nftables table."""
+ALIAS_BYTES = 255
+"""Of an alias, at most (linux/if.h: IFALIASZ less one): two names of an object may be longer."""
 RTPROT = 142
 """Our mark on routes. The kernel keeps values above RTPROT_STATIC (4) as they are given
 (linux/rtnetlink.h); 142 is not in iproute2's rt_protos."""
@@ -83,7 +85,7 @@ class Bridge(_Owned):
     name: str
     mac: str
     mtu: int
-    alias: str = field(compare=False)
+    alias: str
 
     @property
     def key(self) -> Key:
@@ -105,7 +107,7 @@ class Veth(_Owned):
     pod_netns: Netns = field(compare=False)
     pod_end: str = field(compare=False)
     pod_mac: str = field(compare=False)
-    alias: str = field(compare=False)
+    alias: str
 
     @property
     def key(self) -> Key:
@@ -115,11 +117,16 @@ class Veth(_Owned):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Address(_Owned):
-    """An address of an interface, with its prefix length."""
+    """An address of an interface, with its prefix length.
+
+    `routed`: the route to its network is there, which the kernel makes with the address and as
+    the link goes up, and which anyone may delete.
+    """
 
     rank: ClassVar[int] = 5
     ifname: str
     interface: IPInterface
+    routed: bool = True
 
     @property
     def key(self) -> Key:

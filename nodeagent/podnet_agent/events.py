@@ -23,7 +23,7 @@ from podnet_agent.dumps import (
     NEWADDR,
     NEWROUTE,
     RT_SCOPE_LINK,
-    RT_TABLE_MAIN,
+    RTPROT_KERNEL,
     Message,
     attributes,
     messages,
@@ -145,29 +145,39 @@ class Events:
         return was is not None and _worse(was, now)
 
     def _link_gone(self, message: Message) -> bool:
-        index = _index(message)
-        self._uplinks.discard(index)
-        if self._links.pop(index, None) is not None:
-            return True
-        gone = decode(message)  # what stood in the way of one of ours, perhaps
-        return gone.group != TRASH_GROUP and gone.name.startswith((MARK, "pn-"))
+        gone = decode(message)
+        self._uplinks.discard(gone.ifindex)
+        known = self._links.pop(gone.ifindex, None) is not None
+        if gone.group == TRASH_GROUP:
+            return False
+        # One that never was ours stood in our way, perhaps.
+        return known or gone.name.startswith((MARK, "pn-"))
 
     def _address(self, message: Message) -> bool:
-        link = self._links.get(_U32.unpack_from(message.data, message.at + 4)[0])
+        """The index lies where that of a link does, after four bytes."""
         scope = message.data[message.at + 3]
-        if link is None or link.kind != "bridge" or scope == RT_SCOPE_LINK:
+        if scope == RT_SCOPE_LINK or not self._is_our_bridge(_index(message)):
             return False
         return not self._own.has(NETLINK_ROUTE, message.port)
 
     def _route_changed(self, message: Message) -> bool:
         data, at = message.data, message.at
-        is_main, size, protocol = data[at + 4] == RT_TABLE_MAIN, data[at + 1], data[at + 5]
-        if not is_main or (size and protocol != RTPROT):
+        size, protocol = data[at + 1], data[at + 5]
+        lost = protocol == RTPROT_KERNEL and message.kind == DELROUTE
+        if size and protocol != RTPROT and not lost:
             return False
         facts = dumps.route_of(message)
-        if facts is not None and is_default(facts) and facts.ifindex:
+        if facts is None:
+            return False
+        if is_default(facts) and facts.ifindex:
             self._uplinks.add(facts.ifindex)
+        if lost and not self._is_our_bridge(facts.ifindex):
+            return False
         return not self._own.has(NETLINK_ROUTE, message.port)
+
+    def _is_our_bridge(self, ifindex: int | None) -> bool:
+        link = self._links.get(ifindex or 0)
+        return link is not None and link.kind == "bridge" and ifindex not in self._uplinks
 
     def _hear_nft(self, received: Iterable[Message]) -> bool:
         concerned = False

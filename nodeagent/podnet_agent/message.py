@@ -43,6 +43,7 @@ INFO_KIND, INFO_DATA, INFO_SLAVE_KIND, INFO_SLAVE_DATA = 1, 2, 4, 5
 BRPORT_HAIRPIN, BRPORT_ISOLATED = 4, 33
 VETH_INFO_PEER = 1
 ADDR_GEN_MODE, ADDR_GEN_NONE = 8, b"\x01"
+RTPROT_KERNEL, IP6_RT_PRIO_ADDRCONF = 2, 256
 RT_TABLE_MAIN, RT_SCOPE_UNIVERSE, RT_SCOPE_LINK, RTN_UNICAST = 254, 0, 253, 1
 
 Message = tuple[int, int, bytes]
@@ -91,6 +92,8 @@ def messages(
             return _bridge(operation, thing)
         case Interface():
             return (_interface(operation, thing),)
+        case Address() if isinstance(operation, Change):
+            return (_connected(thing, index),)
         case Address():
             return (_address(thing, remove, index),)
         case Route():
@@ -190,15 +193,19 @@ def _to_trash(thing: Veth) -> Message:
 
 
 def _bridge(operation: Operation, thing: Bridge) -> tuple[Message, ...]:
+    """The MTU is set by itself: one given at creation would follow the ports' (br_set_mtu)."""
     name = text(IFLA_IFNAME, thing.name)
     head = IFINFO.pack(0, 0, 0, 0, 0) + name
     if isinstance(operation, Remove):
         return ((DELLINK, 0, head),)
-    facts = attr(IFLA_ADDRESS, _hardware(thing.mac)) + u32(IFLA_MTU, thing.mtu)
-    alias = (SETLINK, 0, head + attr(IFLA_IFALIAS, thing.alias.encode()))
+    mac = attr(IFLA_ADDRESS, _hardware(thing.mac))
+    facts = u32(IFLA_MTU, thing.mtu) + attr(IFLA_IFALIAS, thing.alias.encode())
     if isinstance(operation, Change):
-        return ((SETLINK, 0, head + facts), alias)
-    return ((NEWLINK, CREATE | EXCL, head + facts + _link_data("bridge")), alias)
+        return ((SETLINK, 0, head + mac), (SETLINK, 0, head + facts))
+    return (
+        (NEWLINK, CREATE | EXCL, head + mac + _link_data("bridge")),
+        (SETLINK, 0, head + facts),
+    )
 
 
 def _interface(operation: Operation, thing: Interface) -> Message:
@@ -223,6 +230,21 @@ def _address(thing: Address, remove: bool, index: IndexOf) -> Message:
     if v4 and ip.network.prefixlen < 31:
         body += attr(4, ip.network.broadcast_address.packed)  # IFA_BROADCAST
     return (DELADDR, 0, body) if remove else (NEWADDR, CREATE | REPLACE, body)
+
+
+def _connected(thing: Address, index: IndexOf) -> Message:
+    """The route to the address's own network, as the kernel makes it with the address."""
+    network = thing.interface.network
+    family, scope = (AF_INET, RT_SCOPE_LINK) if network.version == 4 else (AF_INET6, 0)
+    body = _RTMSG.pack(
+        family, network.prefixlen, 0, 0, RT_TABLE_MAIN, RTPROT_KERNEL, scope, RTN_UNICAST, 0
+    )
+    body += attr(1, network.network_address.packed)  # RTA_DST
+    if network.version == 4:
+        body += attr(7, thing.interface.ip.packed)  # RTA_PREFSRC
+    else:
+        body += u32(6, IP6_RT_PRIO_ADDRCONF)  # RTA_PRIORITY
+    return (NEWROUTE, CREATE | REPLACE, body + u32(4, index(thing.netns, thing.ifname)))
 
 
 def _route(thing: Route, remove: bool, index: IndexOf) -> Message:

@@ -44,6 +44,8 @@ from podnet_agent.links import Link, links, namespace_id
 from podnet_agent.namespaces import entered, route_socket
 
 NETNS_FOLDER = Path("/run/netns")
+_OF_SANDBOX = re.compile(rf"{MARK}-[0-9a-f]{{12}}")
+"""A namespace's name with a sandbox's id (sandboxes.py), unlike one that a person would choose."""
 _HOST_END = re.compile(r"vethpn([0-9a-f]{1,9})")
 _SYSCTL_OF_LINK = re.compile(r"net/ipv[46]/(?:conf|neigh)/([^/]+)/")
 
@@ -186,14 +188,8 @@ def _node(
         elif key in wanted:
             yield key, _foreign(link)
     keys: dict[int, Key] = {index: ("link", HOST, link.name) for index, link in bridges.items()}
-    for address in read.addresses:
-        if address.ifindex in keys and address.scope != RT_SCOPE_LINK:
-            found = Address(
-                ifname=names[address.ifindex],
-                interface=address.interface,
-                within=keys[address.ifindex],
-            )
-            yield found.key, _ours(found)
+    for address in _addresses(read, keys):
+        yield address.key, _ours(address)
     yield from _routes(read, keys, wanted)
     by_name = {names[index]: key for index, key in keys.items()}
     for name, value in read.sysctls.items():
@@ -243,16 +239,9 @@ def _pod(read: _Read, ends: Mapping[int, Link], wanted: Collection[Key]) -> Foun
         elif key in wanted and link.up:
             loopback = Interface(netns=netns, ifname="lo", within=namespace)
             yield key, Seen(loopback, ours=True, ifindex=link.ifindex)
-    for address in read.addresses:
-        if address.ifindex in veths:
-            found = Address(
-                netns=netns,
-                ifname=names[address.ifindex],
-                interface=address.interface,
-                within=veths[address.ifindex],
-            )
-            if found.key in wanted:
-                yield found.key, _ours(found)
+    for address in _addresses(read, veths):
+        if address.key in wanted:
+            yield address.key, _ours(address)
     yield from _routes(read, veths, wanted)
     by_name = {names[index]: veth for index, veth in veths.items() if index in names}
     for name, value in read.sysctls.items():
@@ -260,6 +249,26 @@ def _pod(read: _Read, ends: Mapping[int, Link], wanted: Collection[Key]) -> Foun
         within = by_name.get(match[1], namespace) if match else namespace
         sysctl = Sysctl(netns=netns, name=name, value=value, within=within)
         yield sysctl.key, _ours(sysctl)
+
+
+def _addresses(read: _Read, within: Mapping[int, Key]) -> Iterator[Address]:
+    """Those of our links, but for the kernel's own of each link."""
+    up = {link.ifindex for link in read.links if link.up}
+    names = {link.ifindex: link.name for link in read.links}
+    routed = {(route.ifindex, route.destination) for route in read.routes}
+    for address in read.addresses:
+        index, interface = address.ifindex, address.interface
+        if index in within and address.scope != RT_SCOPE_LINK:
+            network = interface.network
+            yield Address(
+                netns=read.netns,
+                ifname=names[index],
+                interface=interface,
+                routed=(index, network) in routed
+                or network.prefixlen == network.max_prefixlen
+                or index not in up,
+                within=within[index],
+            )
 
 
 def _routes(read: _Read, within: Mapping[int, Key], wanted: Collection[Key]) -> Found:
@@ -298,6 +307,8 @@ def _namespaces(folder: Path, wanted: Collection[Key]) -> Found:
         return
     for entry in entries:
         namespace = Namespace(path=Netns(entry.path))
+        if namespace.key not in wanted and not _OF_SANDBOX.fullmatch(entry.name):
+            continue
         try:
             found = os.stat(entry.path, follow_symlinks=False)
         except FileNotFoundError:

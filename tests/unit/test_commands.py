@@ -73,11 +73,14 @@ TABLE: list[tuple[Operation, list[str]]] = [
     (
         Add(BRIDGE),
         [
-            "ip link add podnet0 address 02:42:ac:11:00:01 mtu 1500 type bridge",
-            "ip link set podnet0 alias 'podnet PodNetwork/a'",
+            "ip link add podnet0 address 02:42:ac:11:00:01 type bridge",
+            "ip link set podnet0 mtu 1500 alias 'podnet PodNetwork/a'",
         ],
     ),
-    (Change(BRIDGE, BRIDGE), ["ip link set podnet0 address 02:42:ac:11:00:01 mtu 1500"]),
+    (
+        Change(BRIDGE, BRIDGE),
+        ["ip link set podnet0 address 02:42:ac:11:00:01 mtu 1500 alias 'podnet PodNetwork/a'"],
+    ),
     (Remove(BRIDGE), ["ip link delete podnet0"]),
     (
         Add(VETH),
@@ -92,11 +95,22 @@ TABLE: list[tuple[Operation, list[str]]] = [
     (
         Change(VETH, replace(VETH, up=False)),
         [
-            "ip link set vethpn1a mtu 1450 master podnet0 up",
+            "ip link set vethpn1a mtu 1450 master podnet0 alias 'podnet PodSandbox/default/web' up",
             "ip link set vethpn1a type bridge_slave hairpin on isolated off",
         ],
     ),
     (Remove(VETH), ["ip link delete vethpn1a"]),
+    (
+        Change(ADDRESS, replace(ADDRESS, routed=False)),
+        [
+            "ip -n podnet-web route replace 172.17.0.0/16 dev eth0 proto kernel scope link"
+            " src 172.17.0.2"
+        ],
+    ),
+    (
+        Change(ADDRESS6, replace(ADDRESS6, routed=False)),
+        ["ip route replace fd00:17::/64 dev podnet0 proto kernel metric 256"],
+    ),
     (Add(ADDRESS), ["ip -n podnet-web address replace 172.17.0.2/16 dev eth0 broadcast +"]),
     (Remove(ADDRESS), ["ip -n podnet-web address delete 172.17.0.2/16 dev eth0"]),
     (Add(ADDRESS6), ["ip address replace fd00:17::1/64 dev podnet0 nodad"]),

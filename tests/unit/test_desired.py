@@ -53,6 +53,13 @@ def test_one_attachment_is_these_commands() -> None:
     ]
 
 
+def test_the_longest_names_still_fit_into_an_alias() -> None:
+    owner = f"PodSandbox/{'n' * 63}/{'s' * 253}"
+    veth, *_ = attachment_objects(NETWORK, attachment(owner=owner))
+    assert isinstance(veth, Veth)
+    assert veth.alias == f"podnet {owner}"[:255]
+
+
 def test_dual_stack_adds_the_second_family_and_no_second_wait() -> None:
     both = attachment(26, "172.17.0.2/16", "fd00:17::2/64")
     added = set(lines(attachment_objects(DUAL, both)))
@@ -187,8 +194,8 @@ def test_mode_none_is_a_namespace_with_loopback() -> None:
 
 def test_a_network_is_a_bridge_and_what_the_table_must_know() -> None:
     assert lines(network_objects(NETWORK)) == [
-        "ip link add podnet0 address 02:42:ac:11:00:01 mtu 1500 type bridge",
-        "ip link set podnet0 alias 'podnet PodNetwork/default'",
+        "ip link add podnet0 address 02:42:ac:11:00:01 type bridge",
+        "ip link set podnet0 mtu 1500 alias 'podnet PodNetwork/default'",
         "sysctl -q -w net/ipv4/conf/podnet0/route_localnet=1",
         "ip address replace 172.17.0.1/16 dev podnet0 broadcast +",
         "ip link set podnet0 up",

@@ -173,15 +173,16 @@ def test_the_trash_goes_in_one_message() -> None:
 
 
 def test_a_bridge_is_made_changed_and_deleted() -> None:
-    facts = {"IFLA_IFNAME": "podnet0", "IFLA_ADDRESS": "02:42:ac:11:00:01", "IFLA_MTU": 1500}
-    alias = (AS_IT_IS, {"IFLA_IFNAME": "podnet0", "IFLA_IFALIAS": "podnet PodNetwork/a"})
+    name = {"IFLA_IFNAME": "podnet0"}
+    mac = name | {"IFLA_ADDRESS": "02:42:ac:11:00:01"}
+    facts = (AS_IT_IS, name | {"IFLA_MTU": 1500, "IFLA_IFALIAS": "podnet PodNetwork/a"})
     (kind, flags, body), (other, later, rest) = packed(Add(BRIDGE))
     assert (kind, flags, other, later) == (16, CREATE | EXCL, 19, 0)
-    assert link(body) == (AS_IT_IS, facts | {"IFLA_LINKINFO": {"IFLA_INFO_KIND": "bridge"}})
-    assert link(rest) == alias
+    assert link(body) == (AS_IT_IS, mac | {"IFLA_LINKINFO": {"IFLA_INFO_KIND": "bridge"}})
+    assert link(rest) == facts
     (kind, flags, body), (_, _, rest) = packed(Change(BRIDGE, BRIDGE))
     assert (kind, flags) == (19, 0)
-    assert (link(body), link(rest)) == ((AS_IT_IS, facts), alias)
+    assert (link(body), link(rest)) == ((AS_IT_IS, mac), facts)
     ((kind, flags, body),) = packed(Remove(BRIDGE))
     assert (kind, flags) == (17, 0)
     assert link(body) == (AS_IT_IS, {"IFLA_IFNAME": "podnet0"})
@@ -249,6 +250,33 @@ def test_an_address_is_set_and_taken_away(
         assert (kind, flags) == expected
         assert {name: message[name] for name in header} == header
         assert plain(message) == attributes
+
+
+@pytest.mark.parametrize(
+    ("text", "header", "attributes"),
+    [
+        (
+            "172.17.0.2/16",
+            {"family": 2, "dst_len": 16, "scope": 253},
+            {"RTA_DST": "172.17.0.0", "RTA_PREFSRC": "172.17.0.2", "RTA_OIF": 2},
+        ),
+        (
+            "fd00:17::2/64",
+            {"family": 10, "dst_len": 64, "scope": 0},
+            {"RTA_DST": "fd00:17::", "RTA_PRIORITY": 256, "RTA_OIF": 2},
+        ),
+    ],
+)
+def test_an_address_without_its_route_gets_the_one_that_the_kernel_would_make(
+    text: str, header: dict[str, int], attributes: dict[str, Any]
+) -> None:
+    address = Address(netns=POD, ifname="eth0", interface=ip_interface(text))
+    ((kind, flags, body),) = packed(Change(address, replace(address, routed=False)))
+    message = decoded(rtmsg, body)
+    header |= {"src_len": 0, "tos": 0, "table": 254, "proto": 2, "type": 1, "flags": 0}
+    assert (kind, flags) == (24, CREATE | REPLACE)
+    assert {name: message[name] for name in header} == header
+    assert plain(message) == attributes
 
 
 @pytest.mark.parametrize(

@@ -26,8 +26,8 @@ def test_a_plan_is_its_operations_with_their_commands() -> None:
                 "name": "podnet0",
                 "cause": "a b",
                 "commands": [
-                    "ip link add podnet0 address 02:42:ac:11:00:01 mtu 1500 type bridge",
-                    "ip link set podnet0 alias 'podnet PodNetwork/a'",
+                    "ip link add podnet0 address 02:42:ac:11:00:01 type bridge",
+                    "ip link set podnet0 mtu 1500 alias 'podnet PodNetwork/a'",
                 ],
             }
         ],
@@ -64,7 +64,7 @@ def test_everything_travels_as_json() -> None:
 
 def test_an_object_shows_its_own_fields_and_no_others() -> None:
     (address,) = [object_body(x) for x in OBJECTS if x.key[0] == "address"]
-    assert address == {"ifname": "eth0", "interface": "172.17.0.2/16"}
+    assert address == {"ifname": "eth0", "interface": "172.17.0.2/16", "routed": True}
     (route,) = [object_body(x) for x in OBJECTS if x.key[0] == "route"]
     assert route == {"destination": "0.0.0.0/0", "gateway": "172.17.0.1", "ifname": "eth0"}
     (veth,) = [object_body(x) for x in OBJECTS if isinstance(x, Veth)]
