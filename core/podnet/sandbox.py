@@ -8,7 +8,8 @@ from podnet.addresses import IPAddress
 from podnet.attachment import Protocol, PublishedPort
 
 if TYPE_CHECKING:
-    from podnet.api.podsandbox import Container, PodSandbox, Port
+    from podnet.api.container import Container
+    from podnet.api.podsandbox import PodSandbox, Port
 
 Mode = Literal["Bridge", "None", "Host", "Container"]
 RestartPolicy = Literal["Always", "OnFailure", "Never"]

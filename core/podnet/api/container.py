@@ -1,0 +1,177 @@
+"""Container: one container of a PodSandbox, its fields as in a Pod."""
+
+from collections import Counter
+from collections.abc import Hashable, Iterable
+from decimal import Decimal
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
+
+from podnet.api.meta import DnsLabel, Found, Model, Spelling, Text, Truth, Whole, spoken
+
+ABSOLUTE = Spelling(
+    r"/[^\x00]*",
+    4095,
+    "an absolute path, which begins with /",
+)
+"""PATH_MAX with its NUL (limits.h)."""
+ENV_NAME = Spelling(
+    r"[-._a-zA-Z][-._a-zA-Z0-9]*", 253, "letters, digits, _, - and ., not beginning with a digit"
+)
+"""As a Pod's."""
+USER = Spelling(
+    r"([a-z_][-a-z0-9_]*\$?|[0-9]+)(:([a-z_][-a-z0-9_]*\$?|[0-9]+))?",
+    65,
+    "a user's name or number, with :GROUP behind it if need be",
+)
+IMAGE = Spelling(
+    r"[!-~]([ -~]*[!-~])?", 4095, "host, or the path of a docker-archive or OCI layout"
+)
+
+
+def _no_dots(path: str) -> str:
+    if ".." in path.split("/"):
+        raise ValueError(f"is {spoken(path)}: write the path without ..")
+    return path
+
+
+AbsolutePath = Annotated[str, ABSOLUTE, AfterValidator(_no_dots)]
+_BINARY = {"Ki": 1 << 10, "Mi": 1 << 20, "Gi": 1 << 30, "Ti": 1 << 40}
+_DECIMAL = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
+_CPU = "write CPUs such as 500m, 1 or 1.5"
+_MEMORY = "write bytes such as 64Mi, 1Gi or 67108864"
+
+
+def _amount(value: Any, units: dict[str, Any], least: int, remedy: str) -> int:
+    """A Kubernetes quantity in whole multiples of `units`' one, rounded up as Kubernetes does."""
+    text = str(value)
+    digits = text.rstrip("".join(set("".join(units))))
+    factor = units.get(text[len(digits) :])
+    plain = digits.replace(".", "", 1)
+    if isinstance(value, bool) or factor is None or not (plain.isascii() and plain.isdigit()):
+        raise ValueError(f"is {spoken(value)}: {remedy}")
+    amount = Decimal(digits) * factor
+    if len(digits) > 18 or not least <= amount < 2**63:
+        raise ValueError(
+            f"is {spoken(value)}, which is too {'little' if amount < least else 'much'}: {remedy}"
+        )
+    return -int(-amount // 1)
+
+
+def _millicpus(value: Any) -> int:
+    return _amount(value, {"": 1000, "m": 1}, 10, _CPU)
+
+
+def _bytes(value: Any) -> int:
+    return _amount(value, _BINARY | _DECIMAL, 6 << 20, _MEMORY)
+
+
+def _cpu(value: Any) -> Any:
+    _millicpus(value)
+    return value
+
+
+def _memory(value: Any) -> Any:
+    _bytes(value)
+    return value
+
+
+_QUANTITY = WithJsonSchema({"x-kubernetes-int-or-string": True})
+
+
+class EnvVar(Model):
+    """An environment variable."""
+
+    name: Annotated[str, ENV_NAME] = Field(description="The variable's name.")
+    value: Text = Field(default="", description="Its value, taken as it stands.")
+
+
+class Mount(Model):
+    """A file or folder of the node, seen in the container."""
+
+    source: AbsolutePath = Field(description="On the node; it must exist.")
+    target: AbsolutePath = Field(description="In the container.")
+    read_only: Truth = Field(default=False, description="The container can't write there.")
+
+
+class Limits(Model):
+    """What the container may use at most."""
+
+    cpu: Annotated[Any, BeforeValidator(_cpu), _QUANTITY] = Field(
+        default=None, description="CPUs: 500m, 1, 1.5."
+    )
+    memory: Annotated[Any, BeforeValidator(_memory), _QUANTITY] = Field(
+        default=None, description="Bytes: 64Mi, 1Gi, 67108864."
+    )
+    pids: Whole | None = Field(
+        default=None, ge=1, le=4_194_304, description="Processes and threads."
+    )
+
+    @property
+    def millicpus(self) -> int | None:
+        """Thousandths of a CPU; None: no limit."""
+        return None if self.cpu is None else _millicpus(self.cpu)
+
+    @property
+    def memory_bytes(self) -> int | None:
+        """None: no limit."""
+        return None if self.memory is None else _bytes(self.memory)
+
+
+class Resources(Model):
+    """What the container may use."""
+
+    limits: Limits | None = Field(default=None, description="At most.")
+
+
+class Container(Model):
+    """One container of the sandbox; fields as in a Pod."""
+
+    name: DnsLabel = Field(description="Unique in the sandbox.")
+    image: Annotated[str, IMAGE] = Field(
+        description="`host`: the node's own root, with a private writable layer. Else the path of a"
+        " docker-archive or OCI layout."
+    )
+    command: tuple[Text, ...] = Field(
+        default=(), max_length=1024, description="Replaces the ENTRYPOINT."
+    )
+    args: tuple[Text, ...] = Field(
+        default=(), max_length=1024, description="Replaces the image's CMD."
+    )
+    env: tuple[EnvVar, ...] = Field(
+        default=(), max_length=1024, description="Environment variables."
+    )
+    working_dir: AbsolutePath | None = Field(default=None, description="Left out: the image's.")
+    mounts: tuple[Mount, ...] = Field(
+        default=(), max_length=256, description="Of the node's files."
+    )
+    user: Annotated[str, USER] | None = Field(
+        default=None, description="USER or USER:GROUP, names or numbers. Left out: the image's."
+    )
+    read_only_root_filesystem: Truth = Field(
+        default=False, description="The root can't be written to."
+    )
+    resources: Resources | None = Field(default=None, description="What it may use.")
+
+    def contradictions(self) -> Found:
+        """No command where there is none to fall back on; what stands twice."""
+        found: Found = []
+        if self.image == "host" and not self.command and not self.args:
+            found.append((("command",), "is missing: image host has no command of its own"))
+        found += twice("env", "name", (variable.name for variable in self.env))
+        found += twice("mounts", "target", (mount.target.rstrip("/") for mount in self.mounts))
+        for index, mount in enumerate(self.mounts):
+            if not mount.target.strip("/"):
+                found.append((("mounts", index, "target"), "is /: write a path below it"))
+        return found
+
+
+def twice(field: str, key: str, values: Iterable[Hashable]) -> Found:
+    """A mistake for each entry of the list `field` whose `key` another one has."""
+    seen: Counter[Hashable] = Counter()
+    found: Found = []
+    for index, value in enumerate(values):
+        seen[value] += 1
+        if seen[value] == 2:
+            found.append(((field, index, key), f"{value} stands twice: leave one"))
+    return found
