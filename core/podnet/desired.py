@@ -24,7 +24,7 @@ from podnet.objects import (
     Sysctl,
     Veth,
 )
-from podnet.ruleset import VERSION
+from podnet.ruleset import TABLE, VERSION
 
 EVERYWHERE: tuple[IPNetwork, ...] = (IPv4Network("0.0.0.0/0"), IPv6Network("::/0"))
 
@@ -209,7 +209,8 @@ def port_objects(attachment: Attachment) -> Iterator[KernelObject]:
     if request.ports:
         for interface in attachment.addresses:
             own = f"{interface.ip} . {interface.ip}"
-            yield Element(container=f"pn_self{interface.version}", match=own, cause=cause)
+            container = f"pn_self{interface.version}"
+            yield Element(container=container, match=own, cause=cause, within=TABLE)
 
 
 def accept_objects(network: Network, chain: DroppingChain) -> Iterator[KernelObject]:
@@ -228,11 +229,12 @@ def _port_element(port: PublishedPort, pod: IPAddress, cause: str) -> Element | 
     where = f"{port.protocol} . {port.host_port}"
     verdict = f"{pod} . {port.container_port}"
     if port.host_ip is None:
-        return Element(container=f"pn_any{pod.version}", match=where, verdict=verdict, cause=cause)
-    if port.host_ip.version != pod.version:
+        container, match = f"pn_any{pod.version}", where
+    elif port.host_ip.version == pod.version:
+        container, match = f"pn_ip{pod.version}", f"{port.host_ip} . {where}"
+    else:
         return None
-    match = f"{port.host_ip} . {where}"
-    return Element(container=f"pn_ip{pod.version}", match=match, verdict=verdict, cause=cause)
+    return Element(container=container, match=match, verdict=verdict, cause=cause, within=TABLE)
 
 
 def _alias(owner: str) -> str:
@@ -285,7 +287,8 @@ def _network_elements(network: Network) -> Iterator[Element]:
     name, cause = network.bridge, network.cause
 
     def element(container: str, match: str, field: str) -> Element:
-        return Element(container=container, match=match, cause=f"{cause} spec.{field}")
+        because = f"{cause} spec.{field}"
+        return Element(container=container, match=match, cause=because, within=TABLE)
 
     yield element("pn_bridges", name, "bridge.name")
     yield element("pn_same", f"{name} . {name}", "bridge.name")

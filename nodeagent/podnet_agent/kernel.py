@@ -58,7 +58,10 @@ class Committer(Protocol):
     """What carries out a run of operations that do not travel by rtnetlink: nftables, iptables."""
 
     def commit(self, operations: Sequence[Operation]) -> None:
-        """All of them or, with a PodNetError, none."""
+        """All of them or, with a PodNetError, none.
+
+        The error has `errno` where the kernel gave one.
+        """
 
 
 class Kernel:
@@ -75,9 +78,11 @@ class Kernel:
     def apply(self, operations: Sequence[Operation]) -> None:
         """Carry out a plan in its order: one send for each run of operations on one channel.
 
-        Raises ApplyError at the first that fails; a Remove of what is gone never does.
+        Raises ApplyError at the first that fails; a Remove of what is gone never does. Where
+        nothing but removals failed, the rest of the plan was carried out all the same.
         """
         done: list[Operation] = []
+        left: list[ApplyError] = []
         with Opened(self._host, self._home) as opened:
             for (channel, netns), members in groupby(operations, key=_channel):
                 run = list(members)
@@ -90,14 +95,18 @@ class Kernel:
                         case "namespace":
                             self._namespaces(run, done)
                         case "nft":
-                            self._table.commit(run)
-                            done += run
+                            _commit(self._table, run, done)
                         case _:
-                            self._forward.commit(run)
-                            done += run
+                            _commit(self._forward, run, done)
+                except ApplyError as error:
+                    if channel not in ("nft", "accept") or not _only_removes(run):
+                        raise
+                    left.append(error)
                 except OSError as error:  # a namespace that is gone, a full buffer
-                    if not all(isinstance(operation, Remove) for operation in run):
+                    if not _only_removes(run):
                         raise ApplyError(run[0], error.errno or 0, done) from error
+        if left:
+            raise left[0]
 
     def sweep(self) -> None:
         """Delete what waits in the trash group: one message, one grace period for all of it."""
@@ -211,6 +220,18 @@ class Kernel:
                 except OSError as error:
                     raise ApplyError(operation, error.errno or 0, done) from error
             done.append(operation)
+
+
+def _commit(committer: Committer, run: list[Operation], done: list[Operation]) -> None:
+    try:
+        committer.commit(run)
+    except PodNetError as error:
+        raise ApplyError(run[0], getattr(error, "errno", 0), done, str(error)) from error
+    done += run
+
+
+def _only_removes(run: Sequence[Operation]) -> bool:
+    return all(isinstance(operation, Remove) for operation in run)
 
 
 def _write(path: str, value: str) -> None:
