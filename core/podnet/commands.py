@@ -19,6 +19,7 @@ from podnet.objects import (
     Veth,
 )
 from podnet.plan import Change, Operation, Remove
+from podnet.ruleset import spelled
 
 
 def name_of(netns: Netns) -> str:
@@ -151,12 +152,11 @@ def _interface(operation: Operation, thing: Interface) -> tuple[str, ...]:
 
 def _element(operation: Operation, thing: Element) -> tuple[str, ...]:
     where = f"element inet podnet {thing.container}"
+    match = spelled(thing.container, thing.match)
     value = f" : {thing.verdict}" if thing.verdict else ""
     match operation:
         case Remove():
-            return (f"nft 'delete {where} {{ {thing.match} }}'",)
+            return (f"nft 'delete {where} {{ {match} }}'",)
         case Change():
-            return (
-                f"nft 'delete {where} {{ {thing.match} }}; add {where} {{ {thing.match}{value} }}'",
-            )
-    return (f"nft 'add {where} {{ {thing.match}{value} }}'",)
+            return (f"nft 'delete {where} {{ {match} }}; add {where} {{ {match}{value} }}'",)
+    return (f"nft 'add {where} {{ {match}{value} }}'",)

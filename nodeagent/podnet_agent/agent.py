@@ -3,7 +3,7 @@
 Synchronous and without a lock: the writer thread alone calls it, one change at a time.
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -29,10 +29,11 @@ from podnet.objects import (
     Namespace,
     Netns,
     Observed,
+    Ruleset,
     Sysctl,
     Veth,
 )
-from podnet.plan import Add, Change, Operation, Plan, as_seen, plan
+from podnet.plan import Add, Change, Operation, Plan, Remove, as_seen, plan
 from podnet_agent import namespaces
 from podnet_agent.kernel import ApplyError, Kernel, translate
 from podnet_agent.ports import Ports
@@ -150,6 +151,7 @@ class Agent:
         }
         self.lost = frozenset(path for path in made_anew if not namespaces.is_pinned(Path(path)))
         pending = [each for each in todo.operations if not _is_in(each.what, made_anew)]
+        pending = self._with_younger(pending, observed)
         self._record_sysctls(pending)
         if pending:
             self.kernel.forget_indexes()
@@ -160,14 +162,29 @@ class Agent:
         """Elements carry no number: those of attachments younger than the look are taken out."""
         younger = {
             thing.key
-            for record in self.store.records()
-            if record.attachment.number > observed.newest
+            for record in self._younger(observed)
             for thing in port_objects(record.attachment)
         }
         if not younger:
             return observed
         kept = {key: found for key, found in observed.seen.items() if key not in younger}
         return replace(observed, seen=kept)
+
+    def _with_younger(self, pending: list[Operation], observed: Observed) -> list[Operation]:
+        """A table that is loaded is empty: their elements go in with it, in one transaction."""
+        for place, each in enumerate(pending, start=1):
+            if isinstance(each.what, Ruleset) and not isinstance(each, Remove):
+                younger = [
+                    Add(thing)
+                    for record in self._younger(observed)
+                    if record.state == "ready"
+                    for thing in port_objects(record.attachment)
+                ]
+                return [*pending[:place], *younger, *pending[place:]]
+        return pending
+
+    def _younger(self, observed: Observed) -> Iterator[Record]:
+        return (each for each in self.store.records() if each.attachment.number > observed.newest)
 
     def _record_sysctls(self, operations: Iterable[Operation]) -> None:
         for operation in operations:
