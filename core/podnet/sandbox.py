@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from podnet.addresses import IPAddress
 from podnet.attachment import Protocol, PublishedPort
@@ -159,16 +159,21 @@ def hosts_text(
 ) -> str:
     """/etc/hosts of a sandbox with a namespace of its own, in Docker's order; tabs between.
 
-    Without IPv6 in the namespace the lines with IPv6 addresses are left out.
+    A hostname with dots is followed by its first label. Without IPv6 in the namespace the lines
+    with IPv6 addresses are left out.
     """
-    lines = [(ip, names) for ip, names in LOCAL_NAMES if ipv6 or ":" not in ip]
+    names = f"{hostname} {hostname.split('.')[0]}" if "." in hostname else hostname
+    lines = [*LOCAL_NAMES]
     lines += [(str(alias.ip), " ".join(alias.hostnames)) for alias in aliases]
-    lines += [(str(address), hostname) for address in addresses]
-    return "".join(f"{ip}\t{names}\n" for ip, names in lines)
+    lines += [(str(address), names) for address in addresses]
+    return "".join(f"{ip}\t{names}\n" for ip, names in lines if ipv6 or ":" not in ip)
 
 
 def with_aliases(hosts: str, aliases: Sequence[HostAlias]) -> str:
-    """The machine's own hosts file, as host mode has it, with the sandbox's lines behind."""
+    """The machine's own hosts file, as host mode has it, with the sandbox's lines behind.
+
+    So the kubelet does it; Docker drops the machine's lines as soon as there is one of these.
+    """
     if hosts and not hosts.endswith("\n"):
         hosts += "\n"
     return hosts + "".join(f"{alias.ip}\t{' '.join(alias.hostnames)}\n" for alias in aliases)
@@ -177,33 +182,63 @@ def with_aliases(hosts: str, aliases: Sequence[HostAlias]) -> str:
 def resolv_text(machine: str, dns: Dns, families: Sequence[int], *, loopback: bool) -> str:
     """resolv.conf from the machine's, with what the sandbox says instead.
 
-    `loopback`: nameservers on the machine's own loopback can be reached (host mode); elsewhere they
-    are left out, and where none remains, Docker's public ones stand, of the given IP families.
+    `loopback`: the machine's own loopback can be reached (host mode), so its file serves as it is.
+    Elsewhere nameservers there are left out, and IPv6 ones where `families` has no 6; where none
+    remains, Docker's public ones stand.
     """
-    found: dict[str, list[str]] = {"nameserver": [], "search": [], "options": []}
-    for line in machine.splitlines():
-        words = line.split("#")[0].split(";")[0].split()
-        if not words:
-            continue
-        key = "search" if words[0] == "domain" else words[0]
-        if key == "nameserver":
-            found[key] += words[1:2]
-        elif key in found:  # the last one counts (resolv.conf(5))
-            found[key] = words[1:]
-    servers = [str(server) for server in dns.nameservers] or [
-        server for server in found["nameserver"] if loopback or not _is_loopback(server)
-    ]
+    if loopback and dns == Dns():
+        return machine
+    found = _directives(machine)
+    servers = [str(server) for server in dns.nameservers]
     if not servers:
-        wanted = [family for family in (4, 6) if family == 4 or family in families]
-        servers = [server for family in wanted for server in FALLBACK_NAMESERVERS[family]]
+        servers = [each for each in found.servers if loopback or _reachable(each, families)]
+        if not servers and not loopback:
+            wanted = (4, 6) if 6 in families else (4,)
+            servers = [server for family in wanted for server in FALLBACK_NAMESERVERS[family]]
     lines = [f"nameserver {server}" for server in servers]
-    searches, options = dns.searches or found["search"], dns.options or found["options"]
+    searches = [each for each in dns.searches or found.searches if each != "."]
+    options = dns.options or found.options
     if searches:
         lines.append(f"search {' '.join(searches)}")
     if options:
         lines.append(f"options {' '.join(options)}")
-    return "".join(f"{line}\n" for line in lines)
+    return "".join(f"{line}\n" for line in (*lines, *found.others))
 
 
-def _is_loopback(server: str) -> bool:
-    return server.startswith("127.") or server == "::1"
+class _Directives(NamedTuple):
+    """What a resolv.conf says (resolv.conf(5))."""
+
+    servers: list[str]
+    searches: list[str]
+    options: list[str]
+    others: list[str]  # lines
+
+
+def _directives(text: str) -> _Directives:
+    """The last search list counts, options add up; comments are left out."""
+    found = _Directives([], [], [], [])
+    for line in text.splitlines():
+        match line.split():
+            case []:
+                pass
+            case [word, *_] if word[0] in "#;":
+                pass
+            case ["nameserver", *words]:
+                found.servers.extend(words[:1])
+            case ["search" | "domain", *words]:
+                found.searches[:] = words or found.searches
+            case ["options", *words]:
+                found.options.extend(words)
+            case _:
+                found.others.append(line)
+    return found
+
+
+def _reachable(server: str, families: Sequence[int]) -> bool:
+    """Whether a namespace with addresses of these families can ask the machine's nameserver.
+
+    It can't use the machine's loopback, nor a link-local address on an interface of the machine.
+    """
+    if ":" in server:
+        return 6 in families and server != "::1" and "%" not in server
+    return not server.startswith("127.")

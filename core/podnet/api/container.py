@@ -19,8 +19,9 @@ ENV_NAME = Spelling(
     r"[-._a-zA-Z][-._a-zA-Z0-9]*", 253, "letters, digits, _, - and ., not beginning with a digit"
 )
 """As a Pod's."""
+_USER = r"([A-Za-z_][-A-Za-z0-9_.]*\$?|[0-9]{1,10})"
 USER = Spelling(
-    r"([a-z_][-a-z0-9_]*\$?|[0-9]+)(:([a-z_][-a-z0-9_]*\$?|[0-9]+))?",
+    rf"{_USER}(:{_USER})?",
     65,
     "a user's name or number, with :GROUP behind it if need be",
 )
@@ -38,6 +39,10 @@ def _no_dots(path: str) -> str:
 AbsolutePath = Annotated[str, ABSOLUTE, AfterValidator(_no_dots)]
 _BINARY = {"Ki": 1 << 10, "Mi": 1 << 20, "Gi": 1 << 30, "Ti": 1 << 40}
 _DECIMAL = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
+LEAST_MILLICPUS = 10
+"""A quota of 1 ms in the usual period of 100 ms: the kernel takes no less (sched-bwc)."""
+LEAST_BYTES = 6 << 20
+"""As Docker has it: a container can't be started in less (moby, daemon/daemon_unix.go)."""
 _CPU = "write CPUs such as 500m, 1 or 1.5"
 _MEMORY = "write bytes such as 64Mi, 1Gi or 67108864"
 
@@ -59,11 +64,11 @@ def _amount(value: Any, units: dict[str, Any], least: int, remedy: str) -> int:
 
 
 def _millicpus(value: Any) -> int:
-    return _amount(value, {"": 1000, "m": 1}, 10, _CPU)
+    return _amount(value, {"": 1000, "m": 1}, LEAST_MILLICPUS, _CPU)
 
 
 def _bytes(value: Any) -> int:
-    return _amount(value, _BINARY | _DECIMAL, 6 << 20, _MEMORY)
+    return _amount(value, _BINARY | _DECIMAL, LEAST_BYTES, _MEMORY)
 
 
 def _cpu(value: Any) -> Any:
@@ -173,5 +178,5 @@ def twice(field: str, key: str, values: Iterable[Hashable]) -> Found:
     for index, value in enumerate(values):
         seen[value] += 1
         if seen[value] == 2:
-            found.append(((field, index, key), f"{value} stands twice: leave one"))
+            found.append(((field, index, key), f"{spoken(value)} stands twice: leave one"))
     return found

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from podnet.api.meta import Place
+from podnet.api.meta import Place, spoken
 from podnet.errors import Problem
 
 BYTES = 10_000_000
@@ -20,18 +20,13 @@ DEPTH = 32
 """How deep values may lie in values; an object of ours needs 10."""
 VALUES = 200_000
 """In one document, what aliases repeat counted again: some 5,000 sandboxes."""
+MISTAKES = 1000
+"""As many are told at once; nobody mends more before trying again."""
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _INTEGER = re.compile(r"[-+]?(0|[1-9][0-9]{0,18})")
 _FLOAT = re.compile(r"[-+]?[0-9]{1,18}\.[0-9]{0,18}")
 _TAG = "tag:yaml.org,2002:"
 _MERGE = "<<"
-
-
-class Source(NamedTuple):
-    """A file's name, as the person gave it, and what it holds."""
-
-    name: str
-    text: bytes
 
 
 class Mark(NamedTuple):
@@ -65,33 +60,47 @@ class Unreadable(Exception):
         self.line, self.message = line, message
 
 
-def documents(source: Source, problems: list[Problem]) -> Iterator[Document]:
+def documents(name: str, data: bytes, problems: list[Problem]) -> Iterator[Document]:
     """Every document that is not empty; what is wrong with the text goes to `problems`."""
-    if b"\0" in source.text:
-        problems.append(Problem(source.name, "holds binary data: give a YAML or JSON file"))
+    if b"\0" in data:
+        problems.append(Problem(name, "holds binary data: give a YAML or JSON file"))
         return
     try:
-        text = source.text.decode("utf-8-sig")
+        text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        line = source.text.count(b"\n", 0, error.start) + 1
-        place = f"{source.name} line {line}"
+        line = data.count(b"\n", 0, error.start) + 1
+        place = f"{name} line {line}"
         problems.append(Problem(place, "is not UTF-8: save the file in that encoding"))
         return
     try:
-        yield from _Composer(source.name, text, problems).documents()
+        yield from _Composer(name, text, problems).documents()
     except Unreadable as error:
-        problems.append(Problem(f"{source.name} line {error.line}", error.message))
+        problems.append(Problem(f"{name} line {error.line}", error.message))
     except yaml.MarkedYAMLError as error:
-        problems.append(_syntax(source.name, text, error))
+        problems.append(_syntax(name, text, error))
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
         character = error.character if isinstance(error.character, int) else ord(error.character)
         problems.append(
             Problem(
-                f"{source.name} line {line}",
+                f"{name} line {line}",
                 f"holds the character U+{character:04X}, which YAML does not take: remove it",
             )
         )
+
+
+def _as_yaml(text: str) -> str:
+    r"""JSON is YAML but for characters beyond U+FFFF, which it may write as two \uXXXX."""
+    if not text.lstrip().startswith(("{", "[")):
+        return text
+
+    def joined(match: re.Match[str]) -> str:
+        if match[1] is None:
+            return match[0]
+        high, low = int(match[1], 16), int(match[2], 16)
+        return f"\\U{0x10000 + ((high & 0x3FF) << 10 | low & 0x3FF):08x}"
+
+    return re.sub(r"(?is)\\(?:u(d[89ab][0-9a-f]{2})\\u(d[c-f][0-9a-f]{2})|.)", joined, text)
 
 
 def _syntax(name: str, text: str, error: yaml.MarkedYAMLError) -> Problem:
@@ -113,7 +122,7 @@ class _Composer:
 
     def __init__(self, name: str, text: str, problems: list[Problem]) -> None:
         self._name, self._problems = name, problems
-        self._loader = _LOADER(text)
+        self._loader = _LOADER(_as_yaml(text))
 
     def documents(self) -> Iterator[Document]:
         """One after the other, as far as the text can be understood."""
@@ -134,13 +143,14 @@ class _Composer:
 
     def _value(self, event: Any, place: Place) -> Any:
         line = event.start_mark.line + 1
+        anchor = event.anchor
         before = self._count
         self._counted(1, line)
         if len(place) > DEPTH:
             raise Unreadable(line, f"nests values more than {DEPTH} deep: nothing of ours does")
         self._document.marks[place] = Mark(line)
         if isinstance(event, yaml.AliasEvent):
-            return self._alias(str(event.anchor), line)
+            return self._alias(anchor, line)
         self._refuse_tag(event, line)
         value: Any
         if isinstance(event, yaml.ScalarEvent):
@@ -153,11 +163,12 @@ class _Composer:
                 value.append(self._value(event, (*place, len(value))))
         else:
             value = self._mapping(place)
-        if event.anchor if hasattr(event, "anchor") else None:
-            self._anchors[event.anchor] = value, self._count - before
+        if anchor:
+            self._anchors[anchor] = value, self._count - before
         return value
 
     def _mapping(self, place: Place) -> dict[str, Any]:
+        marks = self._document.marks
         found: dict[str, Any] = {}
         lines: dict[str, int] = {}
         merged: list[Any] = []
@@ -174,11 +185,13 @@ class _Composer:
                 self._problems.append(
                     Problem(
                         f"{self._name} line {line}",
-                        f"{key} stands on line {lines[key]} already: leave one of them",
+                        f"{spoken(key)} stands on line {lines[key]} already: leave one of them",
                     )
                 )
+                if len(self._problems) > MISTAKES:
+                    raise Unreadable(line, "has more keys that stand twice: mend these first")
             lines[key] = line
-            self._document.marks[(*place, key)] = self._document.marks[(*place, key)]
+            marks[(*place, key)] = marks[(*place, key)]._replace(line=line)
             found[key] = value
         for each in merged:
             if not isinstance(each, dict):
@@ -201,7 +214,7 @@ class _Composer:
     def _refuse_tag(self, event: Any, line: int) -> None:
         kinds = {"str", "int", "float", "bool", "null", "seq", "map"}
         if event.tag not in (None, "!") and event.tag.removeprefix(_TAG) not in kinds:
-            raise Unreadable(line, f"has the tag {event.tag}: leave it out")
+            raise Unreadable(line, f"has the tag {spoken(event.tag)}: leave it out")
 
     def _scalar(self, event: yaml.ScalarEvent) -> Any:
         """As YAML reads it, but what only YAML 1.1 takes for a number or a date stays text."""

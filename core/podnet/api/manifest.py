@@ -1,19 +1,29 @@
 """Manifest: what a person wrote, as objects; or every mistake in it."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from podnet.addresses import bridge_name
-from podnet.api.document import BYTES, Document, Source, documents
 from podnet.api.meta import API_VERSION, SERVER_FIELDS, Found, Place, spoken
 from podnet.api.mistakes import mistakes
 from podnet.api.podnetwork import PodNetwork
 from podnet.api.podsandbox import PodSandbox
 from podnet.errors import Invalid, Problem
+from podnet.kinds import find
 
-__all__ = ["Source", "changes_refused", "from_body", "read", "to_body"]
+if TYPE_CHECKING:
+    from podnet.api.document import Document
 
 Resource = PodNetwork | PodSandbox
+
+
+class Source(NamedTuple):
+    """A file's name, as the person gave it, and what it holds."""
+
+    name: str
+    text: bytes
+
+
 _MODELS: Mapping[str, type[PodNetwork] | type[PodSandbox]] = {
     "PodNetwork": PodNetwork,
     "PodSandbox": PodSandbox,
@@ -25,6 +35,8 @@ def read(sources: Sequence[Source], namespace: str = "default") -> tuple[Resourc
 
     `namespace` is that of objects which name none.
     """
+    from podnet.api.document import BYTES, MISTAKES, documents  # yaml costs 10 ms
+
     size = sum(len(source.text) for source in sources)
     if size > BYTES:
         message = f"manifests of one call are at most {BYTES // 10**6} MB together: split them"
@@ -35,9 +47,11 @@ def read(sources: Sequence[Source], namespace: str = "default") -> tuple[Resourc
     for source in sources:
         empty = True
         before = len(problems)
-        for document in documents(source, problems):
+        for document in documents(source.name, source.text, problems):
             for place, data in _objects(document, problems):
                 empty = False
+                if len(problems) > MISTAKES:
+                    raise Invalid(problems)
                 resource, wrong = _resource(data, namespace)
                 wrong.sort(key=lambda each: document.mark((*place, *each[0])).line)
                 problems += [_problem(document, (*place, *at), text) for at, text in wrong]
@@ -62,9 +76,9 @@ def from_body(body: Mapping[str, Any]) -> Resource:
     resource, wrong = _resource(dict(body), "default", stored=True)
     if resource is None:
         meta = body.get("metadata")
-        name = meta.get("name", "?") if isinstance(meta, Mapping) else "?"
-        start = f"{body.get('kind', 'object')}/{name}"
-        raise Invalid([Problem(f"{start} {spelt(place)}".rstrip(), text) for place, text in wrong])
+        names = [meta.get("namespace"), meta.get("name")] if isinstance(meta, Mapping) else []
+        start = "/".join(spoken(part) for part in (body.get("kind"), *names) if part)
+        raise Invalid([Problem(f"{start} {spelt(place)}".strip(), text) for place, text in wrong])
     return resource
 
 
@@ -106,8 +120,8 @@ def spelt(place: Place) -> str:
     """spec.network.ports[0].hostPort."""
     text = ""
     for key in place:
-        text += f"[{key}]" if isinstance(key, int) else f".{key}" if text else key
-    return text
+        text += f"[{key}]" if isinstance(key, int) else f".{spoken(key)}"
+    return text.removeprefix(".")
 
 
 def _name(resource: Resource) -> tuple[str, str, str]:
@@ -115,11 +129,11 @@ def _name(resource: Resource) -> tuple[str, str, str]:
     return resource.kind, namespace, resource.metadata.name
 
 
-def _where(document: Document, place: Place) -> str:
+def _where(document: "Document", place: Place) -> str:
     return f"{document.source} line {document.mark(place).line} {spelt(place)}".rstrip()
 
 
-def _problem(document: Document, place: Place, sentence: str) -> Problem:
+def _problem(document: "Document", place: Place, sentence: str) -> Problem:
     """With the line, and with a scalar as the person spelt it: `no` is false to YAML."""
     written = document.mark(place).text
     for read_as in ("the truth value false", "the truth value true"):
@@ -129,7 +143,7 @@ def _problem(document: Document, place: Place, sentence: str) -> Problem:
     return Problem(_where(document, place), sentence)
 
 
-def _objects(document: Document, problems: list[Problem]) -> Iterator[tuple[Place, Any]]:
+def _objects(document: "Document", problems: list[Problem]) -> Iterator[tuple[Place, Any]]:
     """The document, or the items of a List, each with its place in the document."""
     value = document.value
     if not isinstance(value, dict) or value.get("kind") != "List":
@@ -150,7 +164,9 @@ def _resource(data: Any, namespace: str, *, stored: bool = False) -> tuple[Resou
     model = _MODELS.get(kind) if isinstance(kind, str) else None
     if model is None:
         what = "is missing" if kind is None else f"is {spoken(kind)}, which podnet does not know"
-        return None, [(("kind",), f"{what}: write {' or '.join(_MODELS)}")]
+        known = find(kind) if isinstance(kind, str) else None
+        remedy = known.kind if known else " or ".join(_MODELS)
+        return None, [(("kind",), f"{what}: write {remedy}")]
     if data.get("apiVersion") is None:
         return None, [(("apiVersion",), f"is missing: write {API_VERSION}")]
     data = {key: value for key, value in data.items() if key != "status"}
@@ -179,8 +195,11 @@ def _differences(was: Any, now: Any, place: Place) -> Iterator[tuple[Place, Any,
 
 
 def _shown(value: Any) -> str:
-    if isinstance(value, list):
-        return (
-            f"[{', '.join(_shown(each) for each in value)}]" if len(value) < 5 else "another list"
-        )
-    return "left out" if value is None else spoken(value)
+    match value:
+        case None | []:
+            return "left out"
+        case [dict(), *_]:
+            return f"a list of {len(value)}"
+        case list():
+            return ", ".join(map(_shown, value))
+    return spoken(value)

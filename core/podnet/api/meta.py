@@ -120,7 +120,7 @@ LABEL_VALUE = Spelling(
     63,
     "letters, digits, -, _ and ., beginning and ending with a letter or digit",
 )
-TEXT = Spelling(r"[^\x00]*", 131_071, "text without NUL bytes")
+TEXT = Spelling(r"[^\x00\ud800-\udfff]*", 131_071, "text without NUL bytes")
 """The longest argument or variable that execve(2) takes (MAX_ARG_STRLEN, with its NUL)."""
 
 DnsLabel = Annotated[str, DNS_LABEL]
@@ -149,11 +149,11 @@ def _parse_address(value: Any) -> IPAddress:
     except ValueError:
         remedy = "an IP address such as 172.17.0.9 or fd00::9"
         if "/" in str(value):
-            remedy = f"the address without prefix length: {str(value).split('/')[0]}"
-        raise ValueError(f"is {value}, which is no IP address: write {remedy}") from None
+            remedy = "the address without the prefix length behind /"
+        raise ValueError(f"is {spoken(value)}, which is no IP address: write {remedy}") from None
     if isinstance(address, IPv6Address):
         if address.scope_id:
-            raise ValueError(f"is {value}: write the address without the zone %{address.scope_id}")
+            raise ValueError(f"is {spoken(value)}: write the address without its zone (%)")
         if address.ipv4_mapped:
             raise ValueError(f"is {value}: write the IPv4 address {address.ipv4_mapped}")
     return address
@@ -167,7 +167,7 @@ def _parse_cidr(value: Any) -> IPNetwork:
     try:
         network = ip_network(value, strict=False)
     except ValueError:
-        raise ValueError(f"is {value}, which is no CIDR: {example}") from None
+        raise ValueError(f"is {spoken(value)}, which is no CIDR: {example}") from None
     if "/" not in value:
         raise ValueError(f"is {value} without a prefix length: {example}")
     try:

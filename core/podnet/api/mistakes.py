@@ -7,8 +7,12 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from podnet.api.meta import Found, Mistakes, Place, spoken
+from podnet.api.meta import SERVER_FIELDS, Found, Mistakes, Place, spoken
 
+MOST = 100
+"""Mistakes of one object that are told; nobody mends more before trying again."""
+_NOBODY = "0" * 63
+"""Stands in for a name that is wrong; no sandbox joins it."""
 ROUNDS = 4
 """How often the rest is looked at again without what was wrong: contradictions come to light."""
 
@@ -27,13 +31,16 @@ def mistakes(model: type[BaseModel], data: Any) -> tuple[BaseModel | None, Found
         except ValidationError as error:
             places = []
             known = list(found)
-            for each in error.errors(include_url=False):
+            errors = error.errors(include_url=False)
+            if len(errors) > MOST:
+                found.append(((), f"has {len(errors)} mistakes: mend the first {MOST}"))
+            for each in errors[:MOST]:
                 for place, sentence in _sentences(model, each):
                     places.append(place)
                     entry = kept.original(place), sentence
                     if not _follows(entry, known):
                         found.append(entry)
-            if not kept.without(places):
+            if len(errors) > MOST or not kept.without(places):
                 return None, found
         else:
             return (None if found else value), found
@@ -74,7 +81,7 @@ class _Kept:
         gone = {place if _has(self.value, place) else place[:-1] for place in places}
         if any(place[:1] == ("metadata",) for place in gone):
             gone = {place for place in gone if place[:1] != ("metadata",)}
-            self.value = {**self.value, "metadata": {"name": "x"}}
+            self.value = {**self.value, "metadata": {"name": _NOBODY}}
         if () in gone or ("spec",) in gone or ("spec", "network", "mode") in gone:
             return False
         before, self._indexes = self._indexes, {}
@@ -178,6 +185,7 @@ def _unknown(model: type[BaseModel], place: Place) -> str:
     elsewhere = [each for each in _places_of(model, key, ()) if each]
     if len(elsewhere) == 1:
         return f"is no field here: write it under {elsewhere[0]}"
+    known = tuple(name for name in known if name not in SERVER_FIELDS)
     return f"is no field here: there are {', '.join(known)}"
 
 

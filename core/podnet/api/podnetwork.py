@@ -1,8 +1,9 @@
 """PodNetwork: a range of addresses, and the bridge that pods on it share."""
 
-from typing import Annotated, Literal
+from ipaddress import ip_network
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from podnet.addresses import IPNetwork, host_numbers
 from podnet.api.meta import (
@@ -11,6 +12,7 @@ from podnet.api.meta import (
     DnsLabel,
     Found,
     Meta,
+    Mistakes,
     Model,
     Spelling,
     Truth,
@@ -104,24 +106,47 @@ class PodNetworkSpec(Model):
         return found
 
 
+_NOT_FOR_PODS = tuple(
+    (ip_network(cidr), meaning)
+    for cidr, meaning in (
+        ("0.0.0.0/8", "addresses of this host"),
+        ("127.0.0.0/8", "loopback addresses"),
+        ("169.254.0.0/16", "link-local addresses"),
+        ("224.0.0.0/4", "multicast addresses"),
+        ("240.0.0.0/4", "reserved addresses"),
+        ("::/127", "the unspecified and the loopback address"),
+        ("::ffff:0:0/96", "IPv4-mapped addresses"),
+        ("fe80::/10", "link-local addresses"),
+        ("ff00::/8", "multicast addresses"),
+    )
+)
+"""RFC 6890, and multicast (RFC 5771, RFC 4291): the kernel routes none of it to a pod."""
+
+
 def _unfit(subnet: IPNetwork) -> str | None:
     """Why no pod can have an address of this subnet."""
-    other = "write a private range such as " + (
-        "10.8.0.0/16" if subnet.version == 4 else "fd00:8::/64"
-    )
-    for name, holds in (
-        ("the unspecified address", subnet.network_address.is_unspecified),
-        ("loopback", subnet.is_loopback),
-        ("multicast", subnet.is_multicast),
-        ("link-local", subnet.is_link_local),
-        ("reserved (240.0.0.0/4)", subnet.version == 4 and subnet.is_reserved),
-    ):
-        if holds:
-            return f"{subnet} is a range of {name} addresses: {other}"
+    for range_, meaning in _NOT_FOR_PODS:
+        if subnet.version == range_.version and subnet.overlaps(range_):
+            private = "10.8.0.0/16" if subnet.version == 4 else "fd00:8::/64"
+            return f"{subnet} holds {meaning} ({range_}): write a private range such as {private}"
     if not host_numbers([subnet]):
         least = 30 if subnet.version == 4 else 126
         return f"{subnet} has no address for a pod: write a prefix length of {least} or less"
     return None
+
+
+class NetworkMeta(Meta):
+    """A network's name goes into other objects' names, so it is a label."""
+
+    name: DnsLabel = Field(description="Unique among the networks.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _lies_in_no_namespace(cls, data: Any) -> Any:
+        if isinstance(data, dict) and data.get("namespace") is not None:
+            sentence = "stands at a PodNetwork, which lies in no namespace: leave it out"
+            raise Mistakes([(("namespace",), sentence)])
+        return data
 
 
 class PodNetwork(Model):
@@ -129,11 +154,5 @@ class PodNetwork(Model):
 
     api_version: ApiVersion
     kind: Literal["PodNetwork"]
-    metadata: "NetworkMeta"
+    metadata: NetworkMeta
     spec: PodNetworkSpec = Field(default=PodNetworkSpec(), description="What the network is to be.")
-
-
-class NetworkMeta(Meta):
-    """A network's name goes into other objects' names, so it is a label."""
-
-    name: DnsLabel = Field(description="Unique among the networks.")

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, WithJsonSchema
+from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
 
 from podnet.addresses import IPAddress
 from podnet.api.container import Container, twice
@@ -14,6 +14,7 @@ from podnet.api.meta import (
     Found,
     Host,
     Hostname,
+    Mistakes,
     Model,
     NamespacedMeta,
     Spelling,
@@ -40,8 +41,8 @@ def _parse_mac(value: Any) -> str:
     first = int(parts[0], 16)
     if first & 1:
         raise ValueError(
-            f"is {value}, a multicast address, which no interface may have:"
-            f" begin with {first & ~1:02x}"
+            f"is {value}, a multicast address, which no interface may have: write an even first"
+            f" byte such as 02"
         )
     if set(parts) == {"00"}:
         raise ValueError(f"is {value}, which the kernel takes for none: {example}")
@@ -107,6 +108,14 @@ class SandboxNetwork(Model):
         max_length=1000,
         description="Bridge: ports of the node that lead into the sandbox.",
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _mode_is_said(cls, data: Any) -> Any:
+        if isinstance(data, dict) and "mode" in data and data["mode"] is None:
+            sentence = "is null, which could mean None or the default: write None, or Bridge"
+            raise Mistakes([(("mode",), sentence)])
+        return data
 
     def contradictions(self) -> Found:
         """Fields of another mode (Docker's sentence where it has one), and what stands twice."""
