@@ -1,0 +1,347 @@
+"""The containers of every sandbox: made, watched, started again, removed.
+
+/run/podnet/sandboxes/ID/{hosts,hostname,resolv.conf,ipc,uts,shm}   shared by a sandbox's containers
+                        /containers/NAME/{log,ID-NAME,oom,held}     one container's record
+/run/podnet/containers/ID-NAME/                                     its bundle, while it runs
+/run/podnet/runc/ID-NAME/                                           runc's state, while it runs
+"""
+
+import asyncio
+import contextlib
+import os
+import signal
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from podnet.addresses import IPAddress
+from podnet.containers import (
+    Body,
+    Container,
+    State,
+    Steps,
+    adopted,
+    body_of,
+    exited,
+    from_body,
+    next_steps,
+    not_made,
+    running,
+)
+from podnet.errors import PodNetError
+from podnet.objects import Netns
+from podnet.sandbox import ContainerSpec, Sandbox
+from podnet_agent import files
+from podnet_agent.objects import Write
+from podnet_agent.paths import Paths
+from podnet_agent.runs import Run, files_of
+from podnet_agent.runtime import bundle, rootfs, runc
+from podnet_agent.runtime.images import Images
+from podnet_agent.runtime.runc import CannotRun, Files, Runtime
+
+CGROUPS = Path("/sys/fs/cgroup")
+
+
+@dataclass(frozen=True, slots=True)
+class Home:
+    """Where a sandbox's containers run: the namespace, its addresses, whose files they see."""
+
+    netns: Netns
+    addresses: tuple[IPAddress, ...] = ()
+    joined: str | None = None
+    """The id of the sandbox whose hosts, hostname and resolv.conf are used."""
+
+
+@dataclass(slots=True)
+class Kept:
+    """What is known of one sandbox's containers. `lock`: one change at a time."""
+
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    containers: dict[str, Container] = field(default_factory=dict)
+    runs: dict[str, Run] = field(default_factory=dict)
+    read_status: bool = False
+
+
+class Containers:
+    """Lives in the asyncio loop; `write` runs a function in the writer thread."""
+
+    def __init__(self, paths: Paths, write: Write) -> None:
+        self._paths, self._write = paths, write
+        self._runtime = Runtime(paths.run / "runc")
+        self._images = Images(paths.images)
+        self._machine = os.uname().machine
+        self._sandboxes: dict[str, Kept] = {}
+        self.exited: Callable[[str], None] = lambda sandbox_id: None
+
+    async def adopt(self, sandbox_ids: Iterable[str]) -> None:
+        """Watch the containers that an earlier agent left; other sandboxes' are removed."""
+        wanted = set(sandbox_ids)
+        found = {name.partition("-")[0] for name in _names(self._paths.run / "containers")}
+        found |= set(_names(self._paths.run / "sandboxes"))
+        for sandbox_id in found & wanted:
+            self._find(sandbox_id, self._kept(sandbox_id))
+        await asyncio.gather(*(self.remove_all(each, 0.0) for each in found - wanted))
+
+    async def advance(
+        self, sandbox: Sandbox, home: Home, before: Body
+    ) -> tuple[list[Body], float | None]:
+        """Make and start what is missing and due; what `create` made is left to `start`.
+
+        Returns `status.containers`, and in how many seconds there is something to do again.
+        `before` is the sandbox's status.
+        """
+        kept = self._kept(sandbox.id)
+        async with kept.lock:
+            if not kept.read_status:
+                _remember(kept, before)
+            due = [spec for spec in sandbox.containers if spec.name in _steps(sandbox, kept).start]
+            if due:
+                await self._prepare(sandbox, home)
+                await asyncio.gather(*(self._bring_up(sandbox, home, kept, spec) for spec in due))
+            steps = _steps(sandbox, kept)
+            bodies = [body_of(kept.containers[spec.name]) for spec in sandbox.containers]
+            return bodies, 0.0 if steps.start else steps.seconds
+
+    async def create(
+        self, sandbox: Sandbox, home: Home, *, stdin: bool, tty: bool
+    ) -> dict[str, dict[str, str]]:
+        """Make the containers without starting them; where their streams are, by name.
+
+        Where one can't be made, none is left.
+        """
+        kept = self._kept(sandbox.id)
+        async with kept.lock:
+            await self._prepare(sandbox, home)
+            try:
+                for spec in sandbox.containers:
+                    kept.containers[spec.name] = Container(spec.name, spec.image)
+                    await self._make(sandbox, home, kept, spec, stdin=stdin, tty=tty, held=True)
+                    kept.containers[spec.name] = replace(
+                        kept.containers[spec.name], state="created"
+                    )
+            except PodNetError:
+                await asyncio.gather(*(run.end(0.0) for run in kept.runs.values()))
+                kept.runs.clear()
+                kept.containers.clear()
+                raise
+            return {
+                name: {"socket": str(run.files.attach), "control": str(run.files.control)}
+                for name, run in kept.runs.items()
+            }
+
+    async def start(self, sandbox_id: str) -> None:
+        """Start what `create` made."""
+        kept = self._kept(sandbox_id)
+        async with kept.lock:
+            for name, container in list(kept.containers.items()):
+                if container.state == "created":
+                    await _start(kept, name)
+
+    async def kill(self, sandbox_id: str, container_name: str, signal_name: str) -> None:
+        """Send the container's first process a signal; PodNetError when it does not run."""
+        word = f"SIG{signal_name.removeprefix('SIG')}"
+        if word not in signal.Signals.__members__:
+            raise PodNetError(f"{signal_name} is no signal: write TERM, KILL, INT or another one")
+        if not runc.send(self._running(sandbox_id, container_name), signal.Signals[word]):
+            raise PodNetError(f"container {container_name} has ended: there is nothing to signal")
+
+    def exec_argv(self, sandbox_id: str, container_name: str, *, tty: bool) -> list[str]:
+        """What runs a command in the container; the command's words are appended."""
+        return self._runtime.exec_argv(self._running(sandbox_id, container_name), tty=tty)
+
+    def log_path(self, sandbox_id: str, container_name: str) -> Path:
+        """The container's log, in the CRI's format; not there before its first run."""
+        return self._files(sandbox_id, container_name).log
+
+    async def remove_all(self, sandbox_id: str, grace_seconds: float) -> None:
+        """End the sandbox's containers, and take away all that was made for them.
+
+        What fails does not keep the rest from going; PodNetError then says what is left.
+        """
+        kept = self._kept(sandbox_id)
+        async with kept.lock:
+            self._find(sandbox_id, kept)
+            results = await asyncio.gather(
+                *(run.end(grace_seconds) for run in kept.runs.values()), return_exceptions=True
+            )
+            errors = [str(result) for result in results if isinstance(result, BaseException)]
+            if errors:
+                raise PodNetError("; ".join(errors))
+            await asyncio.to_thread(files.remove, self._paths.sandbox(sandbox_id))
+            self._remove_cgroups()
+        self._sandboxes.pop(sandbox_id, None)
+
+    async def _bring_up(
+        self, sandbox: Sandbox, home: Home, kept: Kept, spec: ContainerSpec
+    ) -> None:
+        """Make and start it, or write down why not."""
+        kept.containers.setdefault(spec.name, Container(spec.name, spec.image))
+        try:
+            await self._make(sandbox, home, kept, spec, stdin=False, tty=False, held=False)
+            await _start(kept, spec.name)
+        except CannotRun as error:
+            kept.containers[spec.name] = exited(
+                kept.containers[spec.name],
+                error.exit_code,
+                time.time(),
+                reason="StartError",
+                message=str(error),
+            )
+        except PodNetError as error:
+            kept.containers[spec.name] = not_made(
+                kept.containers[spec.name], "CreateContainerError", str(error), time.time()
+            )
+
+    async def _make(
+        self,
+        sandbox: Sandbox,
+        home: Home,
+        kept: Kept,
+        spec: ContainerSpec,
+        *,
+        stdin: bool,
+        tty: bool,
+        held: bool,
+    ) -> None:
+        """The container waits to be started; nothing of it is left, where that fails."""
+        if spec.name in kept.runs:
+            await kept.runs[spec.name].end(0.0)
+        run = self._run(sandbox.id, kept, spec.name)
+        try:
+            config = await self._config(sandbox, home, spec, run.files, tty=tty)
+        except BaseException:
+            await run.clean()
+            raise
+        await run.make(config, stdin=stdin, tty=tty, held=held)
+        kept.runs[spec.name] = run
+        kept.containers[spec.name] = replace(kept.containers[spec.name], id=run.files.id)
+
+    async def _config(
+        self, sandbox: Sandbox, home: Home, spec: ContainerSpec, at: Files, *, tty: bool
+    ) -> str:
+        """Mount the container's root and return its OCI config."""
+        _check_mounts(spec)
+        image = await self._images.get(spec.image)
+        for folder in (at.bundle, at.record):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        root = rootfs.mount(at.bundle, image.root)
+        folder = self._paths.sandbox(sandbox.id)
+        owner = self._paths.sandbox(home.joined) if home.joined else folder
+        place = bundle.Place(
+            id=at.id,
+            root=root,
+            files=owner,
+            shm=folder / "shm",
+            netns=home.netns,
+            ipc=folder / "ipc",
+            uts=folder / "uts",
+            hostname=files.read_hostname(owner),
+            tmpfs=image.tmpfs,
+            hidden=image.hidden,
+        )
+        user = rootfs.find_user(root, spec.user or image.config.user)
+        return bundle.config(spec, image.config, user, place, self._machine, tty=tty)
+
+    async def _prepare(self, sandbox: Sandbox, home: Home) -> None:
+        folder = self._paths.sandbox(sandbox.id)
+        if not files.is_prepared(folder):
+            owner = self._paths.sandbox(home.joined) if home.joined else None
+            await self._write(files.prepare, folder, sandbox, home.addresses, owner)
+
+    def _find(self, sandbox_id: str, kept: Kept) -> None:
+        """Watch what lies there of this sandbox and is not known."""
+        prefix = f"{sandbox_id}-"
+        bundles = {
+            name.removeprefix(prefix)
+            for name in _names(self._paths.run / "containers")
+            if name.startswith(prefix)
+        }
+        records = set(_names(self._paths.sandbox(sandbox_id) / "containers"))
+        for name in sorted((bundles | records) - set(kept.runs)):
+            run = kept.runs[name] = self._run(sandbox_id, kept, name)
+            container = Container(name, "", id=run.files.id, pid=run.first_pid())
+            if run.watch():
+                container = replace(container, state=_state(run))
+            elif run.files.exit.exists() or run.files.pid.exists():
+                container = run.ended(container)
+            kept.containers[name] = container
+
+    def _run(self, sandbox_id: str, kept: Kept, name: str) -> Run:
+        def on_end(run: Run) -> None:
+            kept.containers[name] = run.ended(kept.containers[name])
+            self.exited(sandbox_id)
+
+        return Run(self._files(sandbox_id, name), self._runtime, on_end)
+
+    def _running(self, sandbox_id: str, name: str) -> Files:
+        container = self._kept(sandbox_id).containers.get(name)
+        if container is None or container.state != "running":
+            state = container.state if container else "not there"
+            raise PodNetError(f"container {name} does not run: it is {state}")
+        return self._files(sandbox_id, name)
+
+    def _files(self, sandbox_id: str, name: str) -> Files:
+        return files_of(self._paths.run, self._paths.sandbox(sandbox_id), name)
+
+    def _kept(self, sandbox_id: str) -> Kept:
+        return self._sandboxes.setdefault(sandbox_id, Kept())
+
+    def _remove_cgroups(self) -> None:
+        """The group above all containers' goes with the last of them."""
+        # A bundle is there before its container's group is, and nothing else runs in this loop
+        # between the look and the removal: no new container loses its parent.
+        if not _names(self._paths.run / "containers"):
+            for folder in (CGROUPS, *(CGROUPS / name for name in _names(CGROUPS))):
+                with contextlib.suppress(OSError):
+                    (folder / "podnet").rmdir()
+
+
+async def _start(kept: Kept, name: str) -> None:
+    """The container runs, or has run."""
+    before, run = kept.containers[name], kept.runs[name]
+    # Written first: it may have ended before runc says that it has started.
+    kept.containers[name] = running(before, run.first_pid(), time.time())
+    try:
+        await run.start()
+    except PodNetError:
+        kept.containers[name] = before
+        raise
+
+
+def _check_mounts(spec: ContainerSpec) -> None:
+    for mount in spec.mounts:
+        if not os.path.exists(mount.source):
+            raise PodNetError(
+                f"container {spec.name}: mount source {mount.source} does not exist: create it"
+                f" first"
+            )
+
+
+def _state(run: Run) -> State:
+    """Of a container that conmon watches; one nobody will start is made anew."""
+    if run.is_started():
+        return "running"
+    return "created" if run.files.held.exists() else "waiting"
+
+
+def _steps(sandbox: Sandbox, kept: Kept) -> Steps:
+    names = [spec.name for spec in sandbox.containers]
+    return next_steps(names, sandbox.restart_policy, kept.containers, time.time())
+
+
+def _remember(kept: Kept, before: Body) -> None:
+    """What the status says of earlier runs is known again."""
+    for body in before.get("containers", ()):
+        old = from_body(body)
+        container = adopted(old, kept.containers.get(old.name), time.time())
+        if container is not None:
+            kept.containers[old.name] = replace(container, image=old.image)
+    kept.read_status = True
+
+
+def _names(folder: Path) -> list[str]:
+    try:
+        return os.listdir(folder)
+    except FileNotFoundError:
+        return []

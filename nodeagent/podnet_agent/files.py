@@ -1,0 +1,94 @@
+"""What the containers of a sandbox share: hosts, hostname and resolv.conf, ipc, hostname, memory.
+
+They lie in the sandbox's folder: three files, two pinned namespaces and a tmpfs for /dev/shm. There
+is no process that holds them.
+"""
+
+import os
+import socket
+from collections.abc import Sequence
+from pathlib import Path
+
+from podnet.addresses import IPAddress
+from podnet.sandbox import Sandbox, hosts_text, resolv_text, with_aliases
+from podnet_agent import namespaces
+from podnet_agent.runtime import rootfs
+
+IPV6_INTERFACES = Path("/proc/net/if_inet6")
+"""There only where the kernel has IPv6."""
+NAMESPACES = {"ipc": namespaces.CLONE_NEWIPC, "uts": namespaces.CLONE_NEWUTS}
+
+
+def is_prepared(folder: Path) -> bool:
+    """Whether all that is shared is there; the last thing made tells."""
+    return os.path.ismount(folder / "uts")
+
+
+def prepare(
+    folder: Path, sandbox: Sandbox, addresses: Sequence[IPAddress], owner: Path | None
+) -> None:
+    """The folder has all that is shared. In the writer thread, which alone may unshare.
+
+    `owner`: the folder of the sandbox that is joined, whose three files and hostname count.
+    """
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if owner is None:
+        write_files(folder, sandbox, addresses)
+    hostname = read_hostname(owner or folder)
+    if not os.path.ismount(folder / "shm"):
+        rootfs.mount_shm(folder / "shm")
+    pins = {name: folder / name for name in NAMESPACES}
+    for pin in pins.values():  # an agent that was killed may have made one of them
+        namespaces.unpin(pin)
+    namespaces.make(NAMESPACES, pins, lambda: socket.sethostname(hostname))
+
+
+def remove(folder: Path) -> None:
+    """Nothing is left of what was shared; nothing there is success."""
+    for name in NAMESPACES:
+        namespaces.unpin(folder / name)
+    rootfs.remove_tree(folder, mounted="shm")
+
+
+def write_files(folder: Path, sandbox: Sandbox, addresses: Sequence[IPAddress]) -> None:
+    """The folder has the three files, each written where it was missing.
+
+    What a container has changed in one of them stays, as with Docker.
+    """
+    families = tuple(address.version for address in addresses)
+    texts = {
+        "hosts": _hosts(sandbox, addresses),
+        "hostname": f"{_hostname(sandbox)}\n",
+        "resolv.conf": resolv_text(
+            _read("/etc/resolv.conf"), sandbox.dns, families, loopback=sandbox.mode == "Host"
+        ),
+    }
+    for name, text in texts.items():
+        path = folder / name
+        if not path.exists():
+            path.write_text(text)
+            path.chmod(0o644)
+
+
+def read_hostname(folder: Path) -> str:
+    """The hostname of the sandbox whose folder that is."""
+    return (folder / "hostname").read_text().strip()
+
+
+def _hostname(sandbox: Sandbox) -> str:
+    """In host mode the machine's own."""
+    return sandbox.hostname or socket.gethostname()
+
+
+def _hosts(sandbox: Sandbox, addresses: Sequence[IPAddress]) -> str:
+    if sandbox.mode == "Host":
+        return with_aliases(_read("/etc/hosts"), sandbox.host_aliases)
+    ipv6 = IPV6_INTERFACES.exists()
+    return hosts_text(sandbox.host_aliases, addresses, _hostname(sandbox), ipv6=ipv6)
+
+
+def _read(path: str) -> str:
+    try:
+        return Path(path).read_text(errors="replace")
+    except FileNotFoundError:
+        return ""

@@ -1,0 +1,136 @@
+"""A container's root: the image's tree with a private writable layer above, and who lives in it."""
+
+import ctypes
+import os
+import shutil
+import struct
+from pathlib import Path
+from typing import NamedTuple
+
+from podnet.errors import PodNetError
+from podnet_agent import namespaces
+from podnet_agent.runtime.bundle import User
+
+OPENAT2 = 437
+"""The system call's number, on every kind of machine (openat2(2))."""
+RESOLVE_IN_ROOT = 0x10
+_OPEN_HOW = struct.Struct("3Q")
+MS_NOSUID, MS_NODEV, MS_NOEXEC = 2, 4, 8
+SHM_BYTES = 64 << 20
+"""Docker's size of /dev/shm."""
+HIGHEST_ID = (1 << 31) - 1
+"""Docker's bound of a user's or group's number (moby/sys, user)."""
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+class NoSuchUser(PodNetError):
+    """The image has no user or group of that name."""
+
+
+def mount(folder: Path, lower: Path) -> Path:
+    """Mount `lower` with a writable layer that lies in `folder`, there as `rootfs`."""
+    for name in ("upper", "work", "rootfs"):
+        (folder / name).mkdir(mode=0o755, exist_ok=True)
+    options = f"lowerdir={_quoted(lower)},upperdir={folder}/upper,workdir={folder}/work"
+    target = folder / "rootfs"
+    _mount("overlay", target, 0, options)
+    return target
+
+
+def remove_tree(folder: Path, mounted: str = "rootfs") -> None:
+    """Take away what is mounted in the folder, then the folder; nothing there is success."""
+    namespaces.unmount(str(folder / mounted))
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def mount_shm(target: Path) -> None:
+    """Memory that the processes of a sandbox share by name."""
+    target.mkdir(mode=0o1777, exist_ok=True)
+    flags = MS_NOSUID | MS_NODEV | MS_NOEXEC
+    _mount("tmpfs", target, flags, f"mode=1777,size={SHM_BYTES}")
+
+
+def _mount(kind: str, target: Path, flags: int, options: str) -> None:
+    name = kind.encode()
+    if _libc.mount(name, str(target).encode(), name, ctypes.c_ulong(flags), options.encode()) < 0:
+        code = ctypes.get_errno()
+        raise PodNetError(
+            f"{kind} can't be mounted on {target}: {os.strerror(code)} ({options}): `podnet doctor`"
+            f" says what this machine lacks"
+        )
+
+
+def _quoted(path: Path) -> str:
+    """A colon parts lower layers and a comma options (kernel, filesystems/overlayfs)."""
+    return str(path).replace("\\", "\\\\").replace(":", "\\:").replace(",", "\\,")
+
+
+class Account(NamedTuple):
+    """A line of passwd."""
+
+    name: str
+    uid: str
+    gid: str
+
+
+class Group(NamedTuple):
+    """A line of group."""
+
+    name: str
+    gid: str
+    members: list[str]
+
+
+def find_user(root: Path, text: str) -> User:
+    """`uid`, `uid:gid`, `name` or `name:group` in numbers, by the root's own passwd and group.
+
+    As Docker does it: a number that passwd does not have is taken as it is; the groups a user is
+    in count only where no group is given.
+    """
+    who, colon, group_text = (text or "0").partition(":")
+    accounts = [Account(row[0], row[2], row[3]) for row in _rows(root, "passwd", 4)]
+    groups = [Group(row[0], row[2], row[3].split(",")) for row in _rows(root, "group", 4)]
+    account = next((each for each in accounts if who in (each.name, each.uid)), None)
+    if account is None:
+        account = Account("", _number(who, "user", "passwd"), "0")
+    uid, gid = int(account.uid), int(account.gid)
+    if not colon:
+        also = [int(each.gid) for each in groups if account.name in each.members and account.name]
+        return User(uid, gid, tuple(dict.fromkeys(also)))
+    group = next((each for each in groups if group_text in (each.name, each.gid)), None)
+    return User(uid, int(group.gid if group else _number(group_text, "group", "group")))
+
+
+def _number(text: str, what: str, file: str) -> str:
+    if not text.isdecimal() or int(text) > HIGHEST_ID:
+        raise NoSuchUser(
+            f"{what} {text!r} is not in the image's /etc/{file}: name one that is, or a number up"
+            f" to {HIGHEST_ID}"
+        )
+    return text
+
+
+def _rows(root: Path, name: str, least: int) -> list[list[str]]:
+    """The lines of a file in the root's /etc, cut at colons; what makes no sense is left out."""
+    rows = [line.split(":") for line in _read(root, f"etc/{name}").splitlines()]
+    numbers = slice(2, 4) if name == "passwd" else slice(2, 3)
+    return [
+        row
+        for row in rows
+        if len(row) >= least and all(number.isdecimal() for number in row[numbers])
+    ]
+
+
+def _read(root: Path, path: str) -> str:
+    """The file as the container would see it: links lead nowhere out of the root; "" if none."""
+    at = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        how = _OPEN_HOW.pack(os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK, 0, RESOLVE_IN_ROOT)
+        fd = _libc.syscall(OPENAT2, at, path.encode(), how, _OPEN_HOW.size)
+    finally:
+        os.close(at)
+    if fd < 0:
+        return ""
+    with open(fd, errors="replace") as file:
+        return file.read()

@@ -1,0 +1,319 @@
+"""runc under conmon: make, start, watch, delete.
+
+    agent ──fork──► conmon ──fork──► conmon (a session of its own, outlives the agent)
+                                       └─ runc create ──► the container's first process
+    conmon holds the container's streams, writes its log, waits for it, and leaves a file with the
+    exit code (conmon(8)). A container costs four programs: conmon, runc create, start, delete.
+
+Signals need no program: they go to the first process by its pidfd.
+"""
+
+import asyncio
+import contextlib
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+from podnet.errors import PodNetError
+from podnet_agent.runtime.bundle import PATH
+
+LOG_BYTES = 10 << 20
+"""A longer log begins anew: the kubelet's containerLogMaxSize; it lies in memory."""
+LONGEST_ANSWER = 1 << 16
+_SAID = re.compile(r'msg="((?:[^"\\]|\\.)*)"')
+_PREFIX = re.compile(r"^(runc \w+ failed: |unable to start container process: )+")
+NOT_FOUND, NOT_ALLOWED = 127, 126
+"""What a shell, and `docker run`, exit with for a command that is not there, or no program."""
+
+
+class CannotRun(PodNetError):
+    """The command can't be executed; `exit_code` as a shell would give it."""
+
+    def __init__(self, message: str, exit_code: int) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
+@dataclass(frozen=True, slots=True)
+class Files:
+    """The files of one container: `bundle` goes with a run, `record` with the sandbox."""
+
+    id: str
+    name: str
+    bundle: Path
+    record: Path
+
+    @property
+    def config(self) -> Path:
+        """The OCI config."""
+        return self.bundle / "config.json"
+
+    @property
+    def log(self) -> Path:
+        """What it wrote, of all its runs, in the CRI's format."""
+        return self.record / "log"
+
+    @property
+    def exit(self) -> Path:
+        """The exit code of its last run; conmon names the file after the container."""
+        return self.record / self.id
+
+    @property
+    def oom(self) -> Path:
+        """There when the kernel killed for want of memory."""
+        return self.record / "oom"
+
+    @property
+    def held(self) -> Path:
+        """There while it waits for who asked for it to start it."""
+        return self.record / "held"
+
+    @property
+    def attach(self) -> Path:
+        """conmon's socket for its streams."""
+        return self.bundle / "attach"
+
+    @property
+    def control(self) -> Path:
+        """conmon's pipe for its terminal's size."""
+        return self.bundle / "ctl"
+
+    @property
+    def monitor_pid(self) -> Path:
+        """conmon's process id."""
+        return self.bundle / "conmon.pid"
+
+    @property
+    def pid(self) -> Path:
+        """The first process's id."""
+        return self.bundle / "pid"
+
+
+class Runtime:
+    """runc with its state in `state`. Lives in the asyncio loop."""
+
+    def __init__(self, state: Path) -> None:
+        self._state = state
+
+    async def create(self, files: Files, *, stdin: bool, tty: bool) -> None:
+        """Make the container of a bundle; its first process waits to be started.
+
+        CannotRun where the command is not there. What fails leaves no process.
+        """
+        for stale in (files.exit, files.oom):
+            stale.unlink(missing_ok=True)
+        told, tell = os.pipe()
+        try:
+            try:
+                code, said = await run(
+                    self._conmon(files, stdin=stdin, tty=tty),
+                    cwd=files.record,
+                    environment={"_OCI_SYNCPIPE": str(tell), "TMPDIR": str(self._state.parent)},
+                    keep=(tell,),
+                )
+            finally:
+                os.close(tell)
+            answer = await _line(told) if code == 0 else b""
+        finally:
+            os.close(told)
+        if not answer:
+            raise PodNetError(
+                f"container {files.name}: conmon failed: {said or f'exit code {code}'}"
+            )
+        report = json.loads(answer, strict=False)
+        if report["data"] < 0:
+            raise _failure(files.name, report.get("message", ""))
+
+    async def start(self, files: Files) -> None:
+        """The container's command runs."""
+        code, said = await run(self._runc("start", files.id))
+        if code:
+            raise _failure(files.name, said)
+
+    def waits_for_start(self, files: Files) -> bool:
+        """Whether `start` is still to come; runc tells by the same pipe (its state `created`)."""
+        return (self._state / files.id / "exec.fifo").exists()
+
+    async def delete(self, files: Files, *, force: bool = False) -> None:
+        """runc forgets the container, and its control groups go; none of that id is success.
+
+        `force` ends it too, but takes 100 ms: for what nobody watches.
+        """
+        if (self._state / files.id).exists():
+            argv = self._runc("delete", *(["--force"] if force else []), files.id)
+            code, said = await run(argv)
+            if code:
+                raise _failure(files.name, said)
+
+    def exec_argv(self, files: Files, *, tty: bool) -> list[str]:
+        """What runs a command in the container: the command's words are appended."""
+        return self._runc("exec", *(["--tty"] if tty else []), files.id)
+
+    def _runc(self, *words: str) -> list[str]:
+        return [find("runc"), "--root", str(self._state), *words]
+
+    def _conmon(self, files: Files, *, stdin: bool, tty: bool) -> list[str]:
+        options = {
+            "--api-version": "1",
+            "--cid": files.id,
+            "--cuuid": files.id,
+            "--name": files.name,
+            "--runtime": find("runc"),
+            "--bundle": files.bundle,
+            "--container-pidfile": files.pid,
+            "--conmon-pidfile": files.monitor_pid,
+            "--log-path": f"k8s-file:{files.log}",
+            "--log-size-max": LOG_BYTES,
+            "--exit-dir": files.record,
+        }
+        flags = ["--full-attach", "--no-new-keyring", "--no-sync-log"]
+        flags += ["--stdin"] if stdin else []
+        flags += ["--terminal"] if tty else []
+        given = [str(word) for pair in options.items() for word in pair]
+        passed = ["--runtime-arg", "--root", "--runtime-arg", str(self._state)]
+        return [find("conmon"), *given, *flags, *passed]
+
+
+def find(program: str) -> str:
+    """Where the program is; PodNetError with the remedy when it is not there."""
+    path = shutil.which(program, path=PATH)
+    if path is None:
+        raise PodNetError(f"{program} is not installed: apt-get install {program}")
+    return path
+
+
+def monitor_of(files: Files) -> int | None:
+    """A pidfd of the conmon that watches this container; None when it has ended."""
+    try:
+        pid = int(files.monitor_pid.read_text())
+        monitor = os.pidfd_open(pid)
+    except (FileNotFoundError, ValueError, ProcessLookupError):
+        return None
+    with contextlib.suppress(OSError):
+        if files.id.encode() in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0"):
+            return monitor
+    os.close(monitor)  # the number was given to another process
+    return None
+
+
+def first_process(files: Files) -> int | None:
+    """A pidfd of the container's first process, a child of its conmon; None when it has ended."""
+    try:
+        pid, monitor = int(files.pid.read_text()), int(files.monitor_pid.read_text())
+        process = os.pidfd_open(pid)
+    except (FileNotFoundError, ValueError, ProcessLookupError):
+        return None
+    with contextlib.suppress(OSError):
+        if int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1]) == monitor:
+            return process
+    os.close(process)
+    return None
+
+
+def send(files: Files, number: int) -> bool:
+    """Send the first process a signal; False when it has ended."""
+    process = first_process(files)
+    if process is None:
+        return False
+    try:
+        signal.pidfd_send_signal(process, number)
+    except ProcessLookupError:
+        return False
+    finally:
+        os.close(process)
+    return True
+
+
+def heeds(files: Files, number: int) -> bool:
+    """Whether a signal means anything to the first process.
+
+    The kernel drops what the first of a pid namespace has no handler for (pid_namespaces(7)).
+    """
+    try:
+        status = Path(f"/proc/{int(files.pid.read_text())}/status").read_text()
+    except (FileNotFoundError, ValueError, ProcessLookupError):
+        return False
+    masks = dict(line.split(":\t") for line in status.splitlines() if line.startswith("Sig"))
+    ignored, caught = int(masks["SigIgn"], 16), int(masks["SigCgt"], 16)
+    return bool((ignored | caught) >> (number - 1) & 1)
+
+
+async def run(
+    argv: list[str],
+    *,
+    cwd: Path = Path("/"),
+    environment: dict[str, str] | None = None,
+    keep: tuple[int, ...] = (),
+) -> tuple[int, str]:
+    """Run a program to its end: its exit code and what it said on standard error.
+
+    That goes to memory and not to a pipe, which a container would hold open.
+    """
+    said = os.memfd_create("stderr")
+    try:
+        process = subprocess.Popen(  # noqa: ASYNC220 - vfork: 1 ms, and no thread for the wait
+            argv,
+            cwd=cwd,
+            env={"PATH": PATH, **(environment or {})},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=said,
+            pass_fds=keep,
+            start_new_session=True,
+        )
+        ended = os.pidfd_open(process.pid)
+        try:
+            await readable(ended)
+        finally:
+            os.close(ended)
+        code = process.wait()
+        return code, os.pread(said, LONGEST_ANSWER, 0).decode(errors="replace").strip()
+    finally:
+        os.close(said)
+
+
+async def readable(fd: int) -> None:
+    """Return once the file descriptor has something to read; a pidfd, once the process ended."""
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[None] = loop.create_future()
+
+    def wake() -> None:
+        if not future.done():
+            future.set_result(None)
+
+    loop.add_reader(fd, wake)
+    try:
+        await future
+    finally:
+        loop.remove_reader(fd)
+
+
+async def _line(fd: int) -> bytes:
+    """What comes from a pipe up to the first end of line, or its end."""
+    text = b""
+    while not text.endswith(b"\n"):
+        await readable(fd)
+        piece = os.read(fd, LONGEST_ANSWER)
+        if not piece:
+            break
+        text += piece
+    return text
+
+
+def _failure(name: str, said: str) -> PodNetError:
+    """What runc said, as a sentence. It has words only: there is no errno to go by."""
+    match = _SAID.search(said)
+    words = re.sub(r"\\(.)", r"\1", match[1]) if match else said
+    words = _PREFIX.sub("", words.strip()) or "runc failed and said nothing"
+    if words.startswith("exec: "):
+        command = words.removeprefix("exec: ")
+        if "not found" in words or "no such file" in words:
+            return CannotRun(f"container {name}: command {command}", NOT_FOUND)
+        if "permission denied" in words or "is a directory" in words:
+            return CannotRun(f"container {name}: command {command}", NOT_ALLOWED)
+    return PodNetError(f"container {name}: {words}")
