@@ -22,6 +22,7 @@ from podnet.objects import (
 )
 from podnet.plan import Operation, Remove
 from podnet_agent import namespaces
+from podnet_agent.forward import Forward
 from podnet_agent.message import Message, batch, delete_trash, messages
 from podnet_agent.namespaces import (
     NoSuchInterface,
@@ -67,9 +68,9 @@ class Committer(Protocol):
 class Kernel:
     """Used by one thread, the writer."""
 
-    def __init__(self, table: Committer, forward: Committer) -> None:
+    def __init__(self, table: Committer, forward: Forward) -> None:
         self._host, self._home = route_socket(), open_own("net")
-        self._table, self._forward = table, forward
+        self._table, self.forward = table, forward
         self._indexes: dict[str, int] = {}  # of our bridges; a stale one is found by its error
         self._sequence = 1
         self.sends = 0
@@ -97,7 +98,7 @@ class Kernel:
                         case "nft":
                             _commit(self._table, run, done)
                         case _:
-                            _commit(self._forward, run, done)
+                            _commit(self.forward, run, done)
                 except ApplyError as error:
                     if channel not in ("nft", "accept") or not _only_removes(run):
                         raise

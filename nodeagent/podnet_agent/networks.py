@@ -105,6 +105,7 @@ class Networks:
                 errors[name] = error
         agent.node = self._machine[0]
         agent.networks = found
+        agent.dropping = agent.kernel.forward.dropping()
         return errors
 
     def _resolve(self, store: Store, body: Body, others: list[Network]) -> Network:
@@ -143,6 +144,9 @@ class Networks:
                     "; ".join(str(problem) for problem in problems),
                 )
             )
+            obstacles = self._agent.kernel.forward.obstacles([network.bridge])
+            if obstacles:
+                claims.append(Claim("Forwarding", False, "ForeignFirewall", "; ".join(obstacles)))
             status = {
                 "subnets": [str(subnet) for subnet in network.subnets],
                 "bridge": network.bridge,
