@@ -14,14 +14,15 @@ import select
 import subprocess
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from podnet.attachment import Attachment
-from podnet.network import Network, Node as Machine
-from podnet.objects import HOST, Netns, Observed
-from podnet.plan import Plan
+from podnet.network import Network
+from podnet.network import Node as Machine
+from podnet.objects import Observed
+from podnet.plan import Operation, Plan
 from support.host import Host, HostError
 from support.values import NETWORK, NODE, request, sandboxed
 
@@ -124,8 +125,18 @@ class _Inside:
     def attach(self, name: str, network: str, fields: dict[str, Any]) -> Attachment:
         return self.agent.attach(request(name, network=network, **fields), sandboxed(name))
 
+    def make_namespace(self, name: str) -> None:
+        self.agent.make_namespace(sandboxed(name))
+
+    def unwire(self, name: str) -> None:
+        self.agent.detach(name, "eth0")
+
     def detach(self, name: str) -> None:
         self.agent.demolish(name)
+        self.agent.kernel.sweep()
+
+    def apply(self, operations: tuple[Operation, ...]) -> None:
+        self.agent.kernel.apply(operations)
         self.agent.kernel.sweep()
 
     def look(self, pods: bool) -> Observed:
@@ -161,7 +172,7 @@ def main() -> None:
             name, args, kwargs = pickle.load(sys.stdin.buffer)
             try:
                 answer = (True, _function(inside, name)(*args, **kwargs))
-            except Exception as error:  # noqa: BLE001: whatever it is, the test is told
+            except Exception as error:  # noqa: BLE001 (whatever it is, the test is told)
                 answer = (False, (error, traceback.format_exc()))
             pickle.dump(answer, answers)
             answers.flush()

@@ -1,0 +1,596 @@
+"""What was built is seen as built, what was damaged is repaired, what is foreign is left."""
+
+import shlex
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pytest
+from pyroute2 import IPRoute
+
+from podnet.errors import PodNetError
+from podnet.objects import HOST, Netns, Veth
+from podnet.plan import Operation, Plan, plan
+from podnet_agent import dumps
+from podnet_agent.dumps import RouteFacts
+from podnet_agent.links import link, links
+from podnet_agent.namespaces import entered, route_socket
+from support.host import Host
+from support.node import Node
+from support.traffic import Place, icmp, reach, serve, tcp, udp
+from support.values import DUAL, NETWORK, V6, netns
+
+PORT = 8080
+V6_ONLY = replace(NETWORK, subnets=(V6,), pod_cidrs=(V6,))
+WEB, DB = netns("web"), netns("db")
+BEYOND = ("192.0.2.77", "2001:db8:77::77")
+"""Addresses of the node that only a default route leads to."""
+
+
+def words(operations: tuple[Operation, ...]) -> list[str]:
+    """Each operation as `verb kind name`."""
+    return [f"{type(each).__name__} {each.what.key[0]} {each.what.key[2]}" for each in operations]
+
+
+# --- what was built ---
+
+
+@pytest.mark.parametrize(
+    ("network", "fields"),
+    [
+        pytest.param(NETWORK, {}, id="IPv4"),
+        pytest.param(DUAL, {}, id="both families"),
+        pytest.param(V6_ONLY, {}, id="IPv6"),
+        pytest.param(DUAL, {"mac": "0a:00:00:00:00:fe"}, id="a MAC of one's own"),
+        pytest.param(DUAL, {"routes": ()}, id="no routes"),
+        pytest.param(replace(DUAL, pod_mtu=9000), {}, id="large frames"),
+        pytest.param(replace(DUAL, pod_mtu=1280), {}, id="small frames"),
+        pytest.param(replace(DUAL, hairpin=True), {}, id="hairpin"),
+        pytest.param(replace(DUAL, bridge="a-bridge.of_15b"), {}, id="a bridge's longest name"),
+    ],
+)
+def test_what_was_built_needs_nothing_more(
+    host: Host, network: Any, fields: dict[str, Any]
+) -> None:
+    node = Node(host)
+    node.networks(network)
+    for name in ("web", "db"):
+        node.attach(name, network, **fields if name == "web" else {})
+    assert node.plan() == Plan(())
+    node.detach("web")
+    node.detach("db")
+    assert node.plan() == Plan(())
+
+
+def test_a_sandbox_without_a_network_needs_nothing_more(host: Host) -> None:
+    node = Node(host)
+    node.call("make_namespace", "web")
+    assert node.plan() == Plan(())
+    assert ("interface", WEB, "lo") in node.look().seen
+
+
+def test_only_links_in_use_are_seen(host: Host) -> None:
+    """A link in the trash belongs to nobody, whatever its name says."""
+    node = Node(host)
+    node.networks(NETWORK)
+    node.attach("web")
+    node.call("unwire", "web")
+    assert "vethpn1" in host.links()
+    assert ("link", HOST, "vethpn1") not in node.look().seen
+
+
+def test_a_look_says_nothing_of_what_came_after_it_began(host: Host) -> None:
+    """S6: a slow look does not take a new sandbox for one that is not wanted."""
+    node = Node(host)
+    node.networks(NETWORK)
+    node.attach("web")
+    early = node.call("podnet_agent.observe:observe", (), 0, {})
+    assert not any(key[2] == "vethpn1" for key in early.seen)
+    late = node.call("podnet_agent.observe:observe", (), 1, {})
+    assert late.seen["link", HOST, "vethpn1"].ours
+
+
+def test_the_indexes_of_a_pair_are_told(host: Host) -> None:
+    node = Node(host)
+    node.networks(NETWORK)
+    node.attach("web")
+    observed = node.look()
+    veth = observed.seen["link", HOST, "vethpn1"]
+    (inside,) = host.ip_json("link", "show", "eth0", netns=WEB)
+    assert isinstance(veth.what, Veth) and veth.what.pod_netns == WEB
+    assert (veth.ifindex, veth.peer_ifindex) == (
+        host.links()["vethpn1"]["ifindex"],
+        inside["ifindex"],
+    )
+    assert observed.seen["interface", WEB, "eth0"].ifindex == inside["ifindex"]
+
+
+# --- what was damaged ---
+
+
+@pytest.fixture(scope="module")
+def built() -> Iterator[Node]:
+    """A node with two sandboxes; every test of this part leaves it as it was."""
+    with Host("damage") as host:
+        host.run(["ip", "address", "add", f"{BEYOND[0]}/32", "dev", "lo"])
+        host.run(["ip", "address", "add", f"{BEYOND[1]}/128", "dev", "lo", "nodad"])
+        node = Node(host)
+        network = replace(DUAL, pod_mtu=1400)
+        node.networks(network)
+        node.attach("web", network)
+        node.attach("db", network)
+        with serve(Place(host, DB), PORT):
+            yield node
+
+
+@dataclass(frozen=True)
+class Damage:
+    """Commands that do it, in the node or in the namespace of `web`, and what repairs it."""
+
+    name: str
+    commands: str
+    repair: tuple[str, ...]
+    inside: bool = False
+
+
+POD_END = (
+    "Add sysctl net/ipv4/conf/eth0/accept_redirects",
+    "Add sysctl net/ipv6/conf/eth0/accept_dad",
+    "Add sysctl net/ipv6/conf/eth0/accept_ra",
+    "Add sysctl net/ipv6/conf/eth0/accept_redirects",
+    "Add address eth0 172.17.0.2/16",
+    "Add address eth0 fd00:17::2/64",
+    "Add interface eth0",
+    "Add route 0.0.0.0/0",
+    "Add route ::/0",
+)
+DAMAGES = (
+    Damage("a host end deleted", "ip link del vethpn1", ("Add link vethpn1", *POD_END)),
+    Damage("a pod end deleted", "ip link del eth0", ("Add link vethpn1", *POD_END), inside=True),
+    Damage(
+        "the bridge deleted",
+        "ip link del podnet0",
+        (
+            "Add link podnet0",
+            "Add sysctl net/ipv4/conf/podnet0/route_localnet",
+            "Add sysctl net/ipv6/conf/podnet0/accept_dad",
+            "Add sysctl net/ipv6/conf/podnet0/accept_ra",
+            "Change link vethpn1",
+            "Change link vethpn2",
+            "Add address podnet0 172.17.0.1/16",
+            "Add address podnet0 fd00:17::1/64",
+            "Add interface podnet0",
+        ),
+    ),
+    Damage("a port moved out", "ip link set vethpn1 nomaster", ("Change link vethpn1",)),
+    Damage(
+        "a port moved elsewhere",
+        "ip link add foreign type bridge; ip link set vethpn1 master foreign; ip link del foreign",
+        ("Change link vethpn1",),
+    ),
+    Damage("a port down", "ip link set vethpn1 down", ("Change link vethpn1",)),
+    Damage(
+        "a port that turns frames round",
+        "ip link set vethpn1 type bridge_slave hairpin on",
+        ("Change link vethpn1",),
+    ),
+    Damage(
+        "isolated ports",
+        "bridge link set dev vethpn1 isolated on; bridge link set dev vethpn2 isolated on",
+        ("Change link vethpn1", "Change link vethpn2"),
+    ),
+    Damage(
+        "a port with a smaller MTU, which the bridge does not follow",
+        "ip link set vethpn1 mtu 1280",
+        ("Change link vethpn1",),
+    ),
+    Damage("the bridge with another MTU", "ip link set podnet0 mtu 1280", ("Change link podnet0",)),
+    Damage(
+        "the bridge with another MAC",
+        "ip link set podnet0 address 02:00:00:00:00:09",
+        ("Change link podnet0",),
+    ),
+    Damage(
+        "the bridge down",
+        "ip link set podnet0 down",
+        ("Add address podnet0 fd00:17::1/64", "Add interface podnet0"),
+    ),
+    Damage(
+        "no aliases",
+        "ip link set podnet0 alias ''; ip link set vethpn1 alias ''",
+        ("Change link podnet0", "Change link vethpn1"),
+    ),
+    Damage(
+        "the bridge's addresses flushed",
+        "ip address flush dev podnet0",
+        ("Add address podnet0 172.17.0.1/16", "Add address podnet0 fd00:17::1/64"),
+    ),
+    Damage(
+        "an address too many on the bridge",
+        "ip address add 10.9.9.9/32 dev podnet0",
+        ("Remove address podnet0 10.9.9.9/32",),
+    ),
+    Damage(
+        "the bridge's own routes deleted",
+        "ip route del 172.17.0.0/16; ip -6 route del fd00:17::/64 dev podnet0",
+        ("Change address podnet0 172.17.0.1/16", "Change address podnet0 fd00:17::1/64"),
+    ),
+    Damage(
+        "forwarding off",
+        "sysctl -qw net.ipv4.ip_forward=0 net.ipv6.conf.all.forwarding=0",
+        ("Change sysctl net/ipv4/ip_forward", "Change sysctl net/ipv6/conf/all/forwarding"),
+    ),
+    Damage(
+        "the bridge's settings",
+        "sysctl -qw net.ipv4.conf.podnet0.route_localnet=0",
+        ("Change sysctl net/ipv4/conf/podnet0/route_localnet",),
+    ),
+    Damage("lo down", "ip link set lo down", ("Add interface lo",), inside=True),
+    Damage(
+        "eth0 down, which takes IPv6 and the routes along",
+        "ip link set eth0 down",
+        ("Add address eth0 fd00:17::2/64", "Add interface eth0", *POD_END[-2:]),
+        inside=True,
+    ),
+    Damage("another MTU", "ip link set eth0 mtu 1300", ("Change interface eth0",), inside=True),
+    Damage(
+        "another MAC",
+        "ip link set eth0 address 02:00:00:00:00:08",
+        ("Change interface eth0",),
+        inside=True,
+    ),
+    Damage(
+        "addresses flushed, which takes IPv4's default route along",
+        "ip address flush dev eth0",
+        ("Add address eth0 172.17.0.2/16", "Add address eth0 fd00:17::2/64", "Add route 0.0.0.0/0"),
+        inside=True,
+    ),
+    Damage(
+        "default routes deleted",
+        "ip route del default; ip -6 route del default",
+        POD_END[-2:],
+        inside=True,
+    ),
+    Damage(
+        "all routes flushed",
+        "ip route flush table main; ip -6 route flush table main",
+        (
+            "Change address eth0 172.17.0.2/16",
+            "Change address eth0 fd00:17::2/64",
+            *POD_END[-2:],
+        ),
+        inside=True,
+    ),
+    Damage(
+        "a setting inside",
+        "sysctl -qw net.ipv4.ping_group_range='1 0'",
+        ("Change sysctl net/ipv4/ping_group_range",),
+        inside=True,
+    ),
+)
+
+
+@pytest.mark.parametrize("damage", DAMAGES, ids=lambda damage: damage.name)
+def test_damage_is_repaired_exactly(built: Node, damage: Damage) -> None:
+    """S22, S26: the plan is what is missing and nothing else, and the pods' traffic is back."""
+    assert built.plan() == Plan(())
+    for command in damage.commands.split("; "):
+        built.host.run(shlex.split(command), netns=WEB if damage.inside else None)
+    done = built.reconcile()
+    assert (words(done.operations), done.conflicts) == (list(damage.repair), ())
+    assert built.plan() == Plan(())
+    place = Place(built.host, WEB)
+    for target in (
+        tcp("172.17.0.3", PORT),
+        udp("fd00:17::3", PORT),
+        *map(icmp, BEYOND),
+        icmp("172.17.0.1"),
+        icmp("fd00:17::1"),
+        icmp("127.0.0.1"),
+    ):
+        reach(place, target)
+    for address in ("172.17.0.2", "fd00:17::2"):
+        reach(Place(built.host), icmp(address))
+
+
+def test_the_table_comes_back_with_what_was_in_it(built: Node) -> None:
+    """S13: somebody flushes all rules of the machine."""
+    before = built.host.nft_json("-s", "list", "table", "inet", "podnet")
+    built.host.run(["nft", "flush", "ruleset"])
+    assert any("ruleset" in word for word in words(built.reconcile().operations))
+    assert built.plan() == Plan(())
+    after = built.host.nft_json("-s", "list", "table", "inet", "podnet")
+    assert without_handles(after) == without_handles(before)
+
+
+def without_handles(objects: list[Any]) -> list[Any]:
+    """What nft lists, but for the numbers that a reload gives anew, in any order."""
+    bare = [
+        {
+            kind: {name: value for name, value in body.items() if name != "handle"}
+            for kind, body in each.items()
+        }
+        for each in objects
+    ]
+    return sorted(bare, key=repr)
+
+
+def test_a_namespace_that_is_gone_is_missed_with_all_that_was_in_it(host: Host) -> None:
+    """S36: `ip netns del` of a running sandbox's namespace."""
+    node = Node(host)
+    node.networks(DUAL)
+    node.attach("web", DUAL)
+    there = {key for key in node.look().seen if key[1] == WEB}
+    host.run(["ip", "netns", "del", "podnet-web"])
+    missed = {each.what.key for each in node.plan().operations}
+    assert missed == there | {("namespace", HOST, WEB), ("link", HOST, "vethpn1")}
+
+
+def test_a_port_taken_away_for_good_leaves_a_bridge_of_the_same_mtu(host: Host) -> None:
+    """A bridge whose MTU nobody had set would fall back to 1500 with its last port."""
+    node = Node(host)
+    network = replace(NETWORK, pod_mtu=1400)
+    node.networks(network)
+    node.attach("web", network)
+    node.detach("web")
+    assert node.plan() == Plan(())
+    assert host.links()["podnet0"]["mtu"] == 1400
+
+
+# --- what is foreign ---
+
+
+def test_a_foreign_link_in_a_bridges_place_is_named_and_left(host: Host) -> None:
+    host.run(["ip", "link", "add", "podnet0", "mtu", "1400", "type", "bridge"])
+    before = host.links()["podnet0"]
+    node = Node(host)
+    done = node.networks(NETWORK)
+    (conflict,) = done.conflicts
+    assert str(conflict) == (
+        "link podnet0 exists and is not podnet's (a link of kind bridge, index"
+        f" {before['ifindex']}); PodNetwork/default spec.bridge.name wants it: remove it or choose"
+        " another name"
+    )
+    after = host.links()["podnet0"]
+    assert {name: after[name] for name in ("ifindex", "mtu", "address")} == {
+        name: before[name] for name in ("ifindex", "mtu", "address")
+    }
+    host.run(["ip", "link", "del", "podnet0"])
+    assert "Add link podnet0" in words(node.reconcile().operations)
+
+
+def test_a_foreign_link_in_a_pairs_place_is_named_and_left(host: Host) -> None:
+    node = Node(host)
+    node.networks(NETWORK)
+    node.attach("web")
+    host.run(["ip", "link", "del", "vethpn1"])
+    host.run(["ip", "link", "add", "vethpn1", "type", "veth", "peer", "name", "other"])
+    planned = node.plan(pods=False)
+    assert [str(conflict).partition(" (")[0] for conflict in planned.conflicts] == [
+        "link vethpn1 exists and is not podnet's"
+    ]
+    node.reconcile(pods=False)
+    assert host.links()["vethpn1"]["operstate"] == "DOWN"
+
+
+def test_a_foreign_interface_in_a_pod_ends_place_is_named_and_left(host: Host) -> None:
+    node = Node(host)
+    node.networks(NETWORK)
+    node.attach("web")
+    host.run(["ip", "link", "del", "vethpn1"])
+    host.run(["ip", "link", "add", "eth0", "type", "bridge"], netns=WEB)
+    (conflict,) = node.plan().conflicts
+    assert f"interface eth0 in {WEB} exists and is not podnet's (a link of kind bridge" in str(
+        conflict
+    )
+    with pytest.raises(PodNetError, match="vethpn1"):
+        node.reconcile()
+    (found,) = host.ip_json("link", "show", "eth0", netns=WEB)
+    assert found["linkinfo"]["info_kind"] == "bridge" and "UP" not in found["flags"]
+
+
+def test_a_foreign_route_in_ours_place_is_named_and_left(host: Host) -> None:
+    node = Node(host)
+    node.networks(NETWORK)
+    node.attach("web")
+    host.run(["ip", "route", "replace", "default", "via", "172.17.0.9"], netns=WEB)
+    done = node.reconcile()
+    (conflict,) = done.conflicts
+    assert f"route 0.0.0.0/0 in {WEB} exists and is not podnet's (a route of protocol 3)" in str(
+        conflict
+    )
+    assert done.operations == ()
+    (found,) = host.ip_json("route", "show", "default", netns=WEB)
+    assert found["gateway"] == "172.17.0.9"
+
+
+def test_what_others_add_to_a_running_sandbox_is_theirs(host: Host) -> None:
+    node = Node(host)
+    node.networks(NETWORK)
+    node.attach("web")
+    for command in (
+        "ip address add 10.9.9.9/24 dev eth0",
+        "ip route add 10.8.0.0/16 via 172.17.0.1",
+        "ip link add own type bridge",
+        "sysctl -qw net.ipv4.conf.eth0.rp_filter=1",
+    ):
+        host.run(shlex.split(command), netns=WEB)
+    assert node.plan() == Plan(())
+
+
+def test_a_namespace_is_ours_by_the_id_in_its_name(host: Host) -> None:
+    """What a killed agent left goes; what a person called podnet-something stays."""
+    node = Node(host)
+    node.networks(NETWORK)
+    left, foreign = "podnet-0123456789ab", "podnet-experiment"
+    for name in (left, foreign):
+        host.run(["ip", "netns", "add", name])
+    empty = host.path("/run/netns/podnet-ba9876543210")
+    empty.touch()
+    assert words(node.reconcile().operations) == [
+        f"Remove namespace /run/netns/{empty.name}",
+        f"Remove namespace /run/netns/{left}",
+    ]
+    assert [each["name"] for each in host.ip_json("netns")] == [foreign]
+    assert not empty.exists()
+
+
+def test_links_named_like_ours_without_our_mark_stay(host: Host) -> None:
+    node = Node(host)
+    node.networks(NETWORK)
+    for command in (
+        "ip link add pn-1234 type bridge",
+        "ip link add vethpn77 type veth peer name vethpn78",
+        "ip route add 10.1.0.0/16 dev podnet0 proto static",
+    ):
+        host.run(shlex.split(command))
+    assert node.plan() == Plan(())
+
+
+def test_settings_are_given_back_once(host: Host) -> None:
+    """What podnet found is what it leaves; after that there is nothing left to do."""
+    node = Node(host)
+    node.networks(DUAL)
+    assert host.sysctl("net.ipv4.ip_forward") == "1"
+    gone = words(node.networks().operations)
+    assert {
+        "Remove sysctl net/ipv6/conf/all/forwarding",
+        "Remove sysctl net/ipv4/ip_forward",
+    } <= set(gone)
+    assert host.sysctl("net.ipv4.ip_forward") == "0"
+    assert node.plan() == Plan(())
+
+
+# --- what is gone already ---
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "ip link del vethpn1",
+        "ip link del podnet0",
+        "ip address flush dev podnet0",
+        "ip netns del podnet-web",
+        "nft flush ruleset",
+        "true",
+    ],
+)
+def test_gone_already_is_success(host: Host, command: str) -> None:
+    """S2: whatever disappears between the look and the removal, removal goes on to its end."""
+    node = Node(host)
+    node.networks(DUAL)
+    node.attach("web", DUAL)
+    removals = plan((), node.look()).operations
+    host.run(shlex.split(command))
+    node.call("apply", removals)
+    assert set(host.links()) == {"lo"}
+    assert host.ip_json("netns") == []
+    assert host.nft_json() == []
+
+
+# --- pyroute2 reads the same ---
+
+
+@pytest.fixture
+def crowded(host: Host) -> Host:
+    """A host with links, addresses and routes of many kinds."""
+    node = Node(host)
+    node.networks(replace(DUAL, hairpin=True))
+    node.attach("web", DUAL)
+    for command in (
+        "ip link add va type veth peer name vb",
+        "ip link set va up",
+        "ip link set vb up group 7",
+        "ip address add 10.0.0.1/24 dev va",
+        "ip address add 10.0.0.2 peer 10.0.0.3/32 dev va",
+        "ip address add 2001:db8::1/64 dev va",
+        "ip route add default via 10.0.0.9 metric 50",
+        "ip route add 10.2.0.0/16 nexthop via 10.0.0.8 nexthop via 10.0.0.9",
+        "ip route add unreachable 10.3.0.0/16",
+        "ip -6 route add 2001:db8:1::/48 via 2001:db8::9",
+        "ip route add 10.4.0.0/16 dev va table 100",
+    ):
+        host.run(shlex.split(command))
+    return host
+
+
+def test_pyroute2_reads_the_same_links(crowded: Host) -> None:
+    for place in (str(crowded.netns_path), str(crowded.path(WEB))):
+        with entered(Netns(place)), route_socket() as route:
+            ours = [each._asdict() for each in links(route)]
+            assert [each._asdict() for n in ours if (each := link(route, n["ifindex"]))] == ours
+        with pyroute2_in(place) as theirs:
+            assert ours == [link_of_pyroute2(each) for each in theirs.get_links()]
+
+
+def link_of_pyroute2(each: Any) -> dict[str, Any]:
+    """A link of pyroute2's as one of ours."""
+    info = each.get_nested("IFLA_LINKINFO") or each
+    port = info.get_attr("IFLA_INFO_SLAVE_DATA")
+    return {
+        "ifindex": each["index"],
+        "name": each.get_attr("IFLA_IFNAME"),
+        "up": bool(each["flags"] & 1),
+        "mtu": each.get_attr("IFLA_MTU"),
+        "mac": each.get_attr("IFLA_ADDRESS"),
+        "master": each.get_attr("IFLA_MASTER"),
+        "peer": each.get_attr("IFLA_LINK"),
+        "peer_nsid": each.get_attr("IFLA_LINK_NETNSID"),
+        "group": each.get_attr("IFLA_GROUP"),
+        "alias": each.get_attr("IFLA_IFALIAS") or "",
+        "kind": info.get_attr("IFLA_INFO_KIND") or "",
+        "hairpin": bool(port and port.get_attr("IFLA_BRPORT_MODE")),
+        "isolated": bool(port and port.get_attr("IFLA_BRPORT_ISOLATED")),
+    }
+
+
+def test_pyroute2_reads_the_same_addresses_and_routes(crowded: Host) -> None:
+    for place in (str(crowded.netns_path), str(crowded.path(WEB))):
+        with entered(Netns(place)), route_socket() as route:
+            addresses, routes = dumps.addresses(route), dumps.routes(route)
+        with pyroute2_in(place) as theirs:
+            assert [(each.ifindex, str(each.interface), each.scope) for each in addresses] == [
+                address_of_pyroute2(each) for each in theirs.get_addr()
+            ]
+            assert [plain(each) for each in routes] == [
+                route_of_pyroute2(each) for each in theirs.get_routes(table=254)
+            ]
+
+
+def address_of_pyroute2(each: Any) -> tuple[int, str, int]:
+    """Index, address with prefix length, scope."""
+    own = each.get_attr("IFA_LOCAL") or each.get_attr("IFA_ADDRESS")
+    return each["index"], f"{own}/{each['prefixlen']}", each["scope"]
+
+
+def plain(each: RouteFacts) -> tuple[object, ...]:
+    """A route of ours, its addresses as text."""
+    where, gateway = each.destination, each.gateway
+    return (
+        {4: 2, 6: 10}[where.version],
+        where.prefixlen,
+        str(where.network_address) if where.prefixlen else None,
+        str(gateway) if gateway else None,
+        *each[2:],
+    )
+
+
+def route_of_pyroute2(each: Any) -> tuple[object, ...]:
+    """The same of pyroute2's."""
+    (first, *_) = each.get_attr("RTA_MULTIPATH") or [{"oif": each.get_attr("RTA_OIF")}]
+    return (
+        each["family"],
+        each["dst_len"],
+        each.get_attr("RTA_DST"),
+        each.get_attr("RTA_GATEWAY"),
+        first["oif"],
+        each["proto"],
+        each["type"],
+        each.get_attr("RTA_PRIORITY") or 0,
+    )
+
+
+def pyroute2_in(place: str) -> IPRoute:
+    """pyroute2 on a socket of that namespace; by itself it would fork to open one."""
+    with entered(Netns(place)):
+        return IPRoute(fileno=route_socket().detach())
