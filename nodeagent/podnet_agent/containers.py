@@ -76,6 +76,7 @@ class Containers:
 
     async def adopt(self, sandbox_ids: Iterable[str]) -> None:
         """Watch the containers that an earlier agent left; other sandboxes' are removed."""
+        await asyncio.to_thread(self._images.clear)
         wanted = set(sandbox_ids)
         found = {name.partition("-")[0] for name in _names(self._paths.run / "containers")}
         found |= set(_names(self._paths.run / "sandboxes"))
