@@ -101,7 +101,10 @@ def observe(
         if link.group != TRASH_GROUP and (is_marked(link) or known.get(link.ifindex) == link.name)
     ]
     bridges = {link.ifindex: link for link in ours if link.kind == "bridge"}
-    ends = {link.ifindex: link for link in ours if 0 < number_of(link) <= newest}
+    # One that was given another name has no number; it is not wanted and goes.
+    ends = {
+        link.ifindex: link for link in ours if link.kind == "veth" and number_of(link) <= newest
+    }
     seen: dict[Key, Seen] = {}
     pod_ends: dict[int, tuple[Netns, Link]] = {}
     for read, nsid in pods.values():
@@ -130,7 +133,7 @@ def is_marked(link: Link) -> bool:
 
 def number_of(link: Link) -> int:
     """The attachment's number in the name of a host end; 0 of any other link."""
-    match = _HOST_END.fullmatch(link.name) if link.kind == "veth" else None
+    match = _HOST_END.fullmatch(link.name)
     return int(match[1], 16) if match else 0
 
 

@@ -337,6 +337,27 @@ def test_a_port_taken_away_for_good_leaves_a_bridge_of_the_same_mtu(host: Host) 
     assert host.links()["podnet0"]["mtu"] == 1400
 
 
+def test_links_with_new_names_are_taken_away_and_made_anew(host: Host) -> None:
+    node = Node(host)
+    node.networks(DUAL)
+    node.attach("web", DUAL)
+    node.attach("db", DUAL)
+    for command in (
+        "ip link set podnet0 name other0",
+        "ip link set vethpn1 down",
+        "ip link set vethpn1 name other1",
+    ):
+        host.run(shlex.split(command))
+    assert words(node.plan().operations)[:2] == ["Remove link other1", "Remove link other0"]
+    with pytest.raises(PodNetError, match="eth0 exists already"):  # until the old pair is swept
+        node.reconcile()
+    node.call("apply", ())
+    node.reconcile()
+    assert node.plan() == Plan(())
+    assert not {"other0", "other1"} & set(host.links())
+    reach(Place(host, WEB), icmp("172.17.0.3"))
+
+
 # --- what is foreign ---
 
 
