@@ -1,16 +1,25 @@
 """The nftables table `inet podnet`: constant rules; only elements of its sets and maps come and go.
 
-prerouting   pn_guard (raw)        what no pod may send
-             pn_pre   (dstnat)     to one of the node's addresses, published: to the pod
-output       pn_out   (dstnat)     the same for what the node itself sends
-forward      pn_fwd   (filter)     isolated networks; what is closed to the outside
-postrouting  pn_post  (srcnat)     whose answer would not come back otherwise; masquerade
+| hook        | chain             | what for                                                     |
+|-------------|-------------------|--------------------------------------------------------------|
+| prerouting  | pn_guard (raw)    | what no pod may send                                         |
+| prerouting  | pn_pre (dstnat)   | to one of the node's addresses, published: to the pod        |
+| output      | pn_out (dstnat)   | the same for what the node itself sends                      |
+| input       | pn_held (filter)  | UDP to a published port that was not led to a pod: refused   |
+| forward     | pn_fwd (filter)   | isolated networks; what is closed to the outside             |
+| postrouting | pn_post (srcnat)  | answers that would go past the node's NAT; masquerade        |
+
+Numbers instead of names of protocols: nft looks those up in /etc/protocols, which a small machine
+may not have.
 """
 
 import re
 from hashlib import sha256
 
 from podnet.objects import Key, Ruleset
+
+HELD_MARK = 0x706E
+"""The mark of sockets that hold a published UDP port ('pn'), as pn_held has it."""
 
 _DEFINITION = """\
   set pn_bridges { type ifname; }
@@ -58,6 +67,12 @@ _DEFINITION = """\
     type nat hook output priority -105; policy accept;
     ip6 daddr ::1 return
     fib daddr type local jump pn_ports
+  }
+
+  # UDP (17) to a published port that was not led to a pod: the socket would swallow it.
+  chain pn_held {
+    type filter hook input priority filter; policy accept;
+    meta l4proto 17 socket mark 0x706e reject
   }
 
   chain pn_fwd {

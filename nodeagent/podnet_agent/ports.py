@@ -1,7 +1,8 @@
 """Published ports held by sockets: nobody else on the machine can take them. Writer thread.
 
-A held TCP port is bound and does not listen, so what is not led to a pod is refused. The path of a
-published port does not meet the socket: its destination is changed before one is looked for.
+A held TCP port is bound and does not listen, so what is not led to a pod is refused; a UDP socket
+would swallow it, so it has a mark by which the table refuses instead. What is led to a pod never
+meets the socket: its destination is changed before one is looked for.
 """
 
 import errno
@@ -17,6 +18,7 @@ from pathlib import Path
 from podnet.addresses import IPAddress
 from podnet.attachment import PublishedPort
 from podnet.errors import Conflict, PodNetError, Retryable
+from podnet.ruleset import HELD_MARK
 
 _KINDS = {"tcp": socket.SOCK_STREAM, "udp": socket.SOCK_DGRAM}
 _FAMILIES = {4: socket.AF_INET, 6: socket.AF_INET6}
@@ -64,6 +66,8 @@ def _bound(port: PublishedPort, address: IPAddress) -> socket.socket | None:
     try:
         if address.version == 6:
             held.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        if port.protocol == "udp":
+            held.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, HELD_MARK)
         held.bind((str(address), port.host_port))
     except OSError as error:
         held.close()
