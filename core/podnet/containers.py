@@ -133,12 +133,14 @@ def adopted(before: Container | None, found: Container | None, now: float) -> Co
 
     The status may be one run behind: that agent was killed before it had written it.
     """
-    if before is None or before.started is None:
+    if before is None:
         return found
     if found is None:
         if before.state not in ("running", "created"):
             return before
         return exited(before, LOST_EXIT, now, reason="Lost", message="nothing of it was found")
+    if before.started is None:
+        return found
     if found.state == "running":
         same = before.state == "running"
         return replace(before if same else running(before, found.pid, now), pid=found.pid)

@@ -253,13 +253,14 @@ class Containers:
     def _find(self, sandbox_id: str, kept: Kept) -> None:
         """Watch what lies there of this sandbox and is not known."""
         prefix = f"{sandbox_id}-"
-        bundles = {
+        names = {
             name.removeprefix(prefix)
             for name in _names(self._paths.run / "containers")
             if name.startswith(prefix)
         }
-        records = set(_names(self._paths.sandbox(sandbox_id) / "containers"))
-        for name in sorted((bundles | records) - set(kept.runs)):
+        records = _names(self._paths.sandbox(sandbox_id) / "containers")
+        names |= {name for name in records if self._files(sandbox_id, name).exit.exists()}
+        for name in sorted(names - set(kept.runs)):
             run = kept.runs[name] = self._run(sandbox_id, kept, name)
             container = Container(name, "", id=run.files.id, pid=run.first_pid())
             if run.watch():
