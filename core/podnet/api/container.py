@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Hashable, Iterable
 from decimal import Decimal
+from math import ceil
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
@@ -47,7 +48,7 @@ _CPU = "write CPUs such as 500m, 1 or 1.5"
 _MEMORY = "write bytes such as 64Mi, 1Gi or 67108864"
 
 
-def _amount(value: Any, units: dict[str, Any], least: int, remedy: str) -> int:
+def _amount(value: Any, units: dict[str, int], least: int, remedy: str) -> int:
     """A Kubernetes quantity in whole multiples of `units`' one, rounded up as Kubernetes does."""
     text = str(value)
     digits = text.rstrip("".join(set("".join(units))))
@@ -60,7 +61,7 @@ def _amount(value: Any, units: dict[str, Any], least: int, remedy: str) -> int:
         raise ValueError(
             f"is {spoken(value)}, which is too {'little' if amount < least else 'much'}: {remedy}"
         )
-    return -int(-amount // 1)
+    return ceil(amount)
 
 
 def _millicpus(value: Any) -> int:

@@ -155,4 +155,4 @@ class PodNetwork(Model):
     api_version: ApiVersion
     kind: Literal["PodNetwork"]
     metadata: NetworkMeta
-    spec: PodNetworkSpec = Field(default=PodNetworkSpec(), description="What the network is to be.")
+    spec: PodNetworkSpec = Field(default=PodNetworkSpec(), description="Left out: every default.")

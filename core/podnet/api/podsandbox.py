@@ -250,7 +250,7 @@ class PodSandbox(Model):
     api_version: ApiVersion
     kind: Literal["PodSandbox"]
     metadata: NamespacedMeta
-    spec: PodSandboxSpec = Field(default=PodSandboxSpec(), description="What the sandbox is to be.")
+    spec: PodSandboxSpec = Field(default=PodSandboxSpec(), description="Left out: every default.")
 
     def contradictions(self) -> Found:
         """Nobody joins himself."""
