@@ -151,6 +151,11 @@ class Containers:
         """What runs a command in the container; the command's words are appended."""
         return self._runtime.exec_argv(self._running(sandbox_id, container_name), tty=tty)
 
+    def pids(self, sandbox_id: str) -> tuple[int, ...]:
+        """The first process of each container that lives: the namespaces live in them too."""
+        kept = self._sandboxes.get(sandbox_id)
+        return tuple(run.first_pid() for run in kept.runs.values() if run.lives()) if kept else ()
+
     def log_path(self, sandbox_id: str, container_name: str) -> Path:
         """The container's log, in the CRI's format; not there before its first run."""
         return self._files(sandbox_id, container_name).log

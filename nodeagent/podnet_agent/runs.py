@@ -66,6 +66,10 @@ class Run:
         await self._runtime.start(self.files)
         self.files.held.unlink(missing_ok=True)
 
+    def lives(self) -> bool:
+        """Whether conmon watches it: its first process was made and has not ended."""
+        return not self._ended.is_set()
+
     def is_started(self) -> bool:
         """Whether the command was started: runc's pipe for that goes with it."""
         return not self._runtime.waits_for_start(self.files)
