@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
-from podnet.api.manifest import from_body
-
 from podnet.addresses import IPNetwork, free_pool, host_numbers
+from podnet.api.manifest import from_body
+from podnet.api.podnetwork import PodNetwork
 from podnet.errors import PodNetError, Retryable
 from podnet.network import Network, resolve
 from podnet.status import Claim, conditions
@@ -110,7 +110,7 @@ class Networks:
 
     def _resolve(self, store: Store, body: Body, others: list[Network]) -> Network:
         node, routes = self._machine
-        podnetwork = from_body(body)
+        podnetwork = from_body(body, PodNetwork)
         name = podnetwork.metadata.name
         subnets = store.facts.subnets(name)
         if not subnets:

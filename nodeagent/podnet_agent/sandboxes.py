@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass, field
 
 from podnet.api.manifest import from_body
+from podnet.api.podsandbox import PodSandbox
 from podnet.errors import PodNetError, Retryable
 from podnet.objects import HOST, Netns
 from podnet.sandbox import Sandbox, resolve
@@ -126,7 +127,7 @@ class Sandboxes:
     def pretend(self, agent: Agent, body: Body) -> None:
         """In the writer thread: what a new sandbox would add to records that are thrown away."""
         if self._objects.get(*name_of(body)) is None:
-            self._wiring.pretend(agent, resolve(from_body(body), new_id()))
+            self._wiring.pretend(agent, resolve(from_body(body, PodSandbox), new_id()))
 
     async def close(self) -> None:
         """Stop looking. Namespaces and containers stay as they are."""
@@ -171,7 +172,7 @@ class Sandboxes:
             )
 
     async def _bring_up(self, name: Name, body: Body, worker: Worker) -> float | None:
-        sandbox = resolve(from_body(body), await self._sandbox_id(name, body))
+        sandbox = resolve(from_body(body, PodSandbox), await self._sandbox_id(name, body))
         home = await self._home(sandbox, name, worker)
         await self._leave_dead_home(sandbox, home, body)
         if worker.creation:

@@ -350,6 +350,6 @@ class Service:
 
 
 def _warnings(body: Body) -> tuple[str, ...]:
-    from podnet.api.podsandbox import warnings
+    from podnet.api.podsandbox import PodSandbox, warnings
 
-    return warnings(from_body(body)) if body["kind"] == "PodSandbox" else ()
+    return warnings(from_body(body, PodSandbox)) if body["kind"] == "PodSandbox" else ()

@@ -1,7 +1,7 @@
 """Manifest: what a person wrote, as objects; or every mistake in it."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, overload
 
 from podnet.addresses import bridge_name
 from podnet.api.meta import API_VERSION, SERVER_FIELDS, Found, Place, spoken
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from podnet.api.document import Document
 
 Resource = PodNetwork | PodSandbox
+R = TypeVar("R", PodNetwork, PodSandbox)
 
 
 class Source(NamedTuple):
@@ -71,10 +72,16 @@ def read(sources: Sequence[Source], namespace: str = "default") -> tuple[Resourc
     return tuple(found)
 
 
-def from_body(body: Mapping[str, Any]) -> Resource:
+@overload
+def from_body(body: Mapping[str, Any]) -> Resource: ...
+@overload
+def from_body(body: Mapping[str, Any], kind: type[R]) -> R: ...
+def from_body(body: Mapping[str, Any], kind: type[Any] = object) -> Any:
     """A stored object, or one that was made as data; Invalid with every mistake."""
     resource, wrong = _resource(dict(body), "default", stored=True)
-    if resource is None:
+    if resource is not None and not isinstance(resource, kind):
+        wrong = [(("kind",), f"is {resource.kind}: write {kind.__name__}")]
+    if wrong:
         meta = body.get("metadata")
         names = [meta.get("namespace"), meta.get("name")] if isinstance(meta, Mapping) else []
         start = "/".join(spoken(part) for part in (body.get("kind"), *names) if part)
