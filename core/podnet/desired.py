@@ -291,7 +291,6 @@ def _network_elements(network: Network) -> Iterator[Element]:
         return Element(container=container, match=match, cause=because, within=TABLE)
 
     yield element("pn_bridges", name, "bridge.name")
-    yield element("pn_same", f"{name} . {name}", "bridge.name")
     yield element("pn_closed", name, "backend.type")
     if network.isolated:
         yield element("pn_isolated", name, "isolated")

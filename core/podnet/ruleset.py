@@ -23,7 +23,6 @@ HELD_MARK = 0x706E
 
 _DEFINITION = """\
   set pn_bridges { type ifname; }
-  set pn_same { type ifname . ifname; }
   set pn_closed { type ifname; }
   set pn_isolated { type ifname; }
   set pn_l2 { type ifname; }
@@ -78,7 +77,6 @@ _DEFINITION = """\
   chain pn_fwd {
     type filter hook forward priority filter; policy accept;
     ct state established,related accept
-    iifname . oifname @pn_same accept
     oifname @pn_bridges ct status dnat accept
     iifname @pn_isolated ip daddr @pn_nets4 iifname . ip daddr != @pn_own4 drop
     iifname @pn_isolated ip6 daddr @pn_nets6 iifname . ip6 daddr != @pn_own6 drop
@@ -116,24 +114,18 @@ table inet podnet {{
 TABLE: Key = Ruleset(version=VERSION).key
 """What every element is within."""
 
-_INTERFACES = {
-    "pn_bridges": 1,
-    "pn_same": 2,
-    "pn_closed": 1,
-    "pn_isolated": 1,
-    "pn_l2": 1,
-    "pn_own4": 1,
-    "pn_own6": 1,
+_BY_INTERFACE = {
+    *("pn_bridges", "pn_closed", "pn_isolated", "pn_l2"),
+    *("pn_own4", "pn_own6"),
 }
-"""How many words of a match are interface names, of the containers that have any."""
+"""Containers whose matches begin with an interface's name."""
 _PLAIN = re.compile(r"(?:podnet|pn-)[0-9a-z]*")
 """Names that nft takes as they are: no word of its language begins like these."""
 
 
 def spelled(container: str, match: str) -> str:
-    """An element's match as nft reads it: interface names quoted where they could be its words."""
-    words = match.split(" . ")
-    for place in range(_INTERFACES.get(container, 0)):
-        if not _PLAIN.fullmatch(words[place]):
-            words[place] = f'"{words[place]}"'
-    return " . ".join(words)
+    """An element's match as nft reads it: an interface name quoted where it could be its word."""
+    name, dot, rest = match.partition(" . ")
+    if container in _BY_INTERFACE and not _PLAIN.fullmatch(name):
+        name = f'"{name}"'
+    return f"{name}{dot}{rest}"
