@@ -1,4 +1,4 @@
-"""`podnet-agent serve | plan | ruleset`: the agent as a process."""
+"""`podnet-agent serve | plan | doctor | ruleset`: the agent as a process."""
 
 import argparse
 import asyncio
@@ -18,6 +18,8 @@ def main() -> None:
     verbs = parser.add_subparsers(dest="verb", required=True)
     verbs.add_parser("serve", help="build what the objects want, and keep it so, until stopped")
     verbs.add_parser("plan", help="read a request as of POST /plan from standard input, answer it")
+    doctor = verbs.add_parser("doctor", help="say what this machine lacks, and how to get it")
+    doctor.add_argument("-o", "--output", choices=["json"], help="as JSON")
     verbs.add_parser("ruleset", help="print the nftables table without its elements")
     arguments = parser.parse_args()
     try:
@@ -25,6 +27,8 @@ def main() -> None:
             from podnet.ruleset import TEXT
 
             print(TEXT, end="")
+        elif arguments.verb == "doctor":
+            sys.exit(_doctor(arguments.output == "json"))
         else:
             _need_root()
             if arguments.verb == "plan":
@@ -33,6 +37,17 @@ def main() -> None:
             asyncio.run(_serve())
     except PodNetError as error:
         sys.exit(f"podnet-agent: {error}")
+
+
+def _doctor(as_json: bool) -> int:
+    """Exit code 1 where something needed is missing."""
+    from podnet_agent import checks
+    from podnet_agent.doctor import examine
+    from podnet_agent.paths import Paths
+
+    found = examine(Paths())
+    print(json.dumps(checks.checks_body(found)) if as_json else "\n".join(checks.lines(found)))
+    return 0 if checks.is_fit(found) else 1
 
 
 def _need_root() -> None:

@@ -53,7 +53,7 @@ class Paths:
         """The folders exist; `run` is on a tmpfs, since its records must not outlive a reboot."""
         try:
             self.run.mkdir(mode=0o700, parents=True, exist_ok=True)
-            if not _on_tmpfs(self.run):
+            if not on_tmpfs(self.run):
                 namespaces.mount_tmpfs(self.run)
             for folder in (self.run / "sandboxes", self.run / "containers"):
                 folder.mkdir(mode=0o700, exist_ok=True)
@@ -77,7 +77,8 @@ class Paths:
             self.run.rmdir()
 
 
-def _on_tmpfs(path: Path) -> bool:
+def on_tmpfs(path: Path) -> bool:
+    """Whether what is written there lies in memory."""
     buffer = ctypes.create_string_buffer(256)
     if ctypes.CDLL(None).statfs(str(path).encode(), buffer) < 0:
         return False

@@ -1,0 +1,192 @@
+"""`podnet doctor`: is this machine fit, and what gets it there. Reads, and tries in namespaces.
+
+Reading changes nothing; what can only be found out by doing it is in trials.py.
+"""
+
+import os
+import shutil
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+from podnet.addresses import bridge_name, free_pool
+from podnet.errors import PodNetError
+from podnet.objects import MARK, RTPROT, TRASH_GROUP
+from podnet_agent import dumps, machine, trials
+from podnet_agent.checks import Check
+from podnet_agent.forward import Forward
+from podnet_agent.links import links
+from podnet_agent.namespaces import route_socket
+from podnet_agent.nft import Context
+from podnet_agent.observe import is_marked, read_sysctl
+from podnet_agent.paths import Paths, on_tmpfs
+
+MIB = 1 << 20
+IMAGES_BYTES, LAYERS_BYTES = 1 << 30, 256 * MIB
+"""Less free space than this is worth a warning: an image or two; some containers' writes."""
+CONTROLLERS = ("cpu", "memory", "pids")
+"""What limits of containers are made of."""
+
+
+def examine(paths: Paths) -> list[Check]:
+    """Every check there is, in the order in which they are worth repairing."""
+    if os.geteuid() != 0:
+        sentence = "podnet makes namespaces and links: run it as root"
+        return [Check("root", "missing", sentence, "sudo podnet doctor")]
+    checks = [Check("root", "ok", "root")]
+    checks += [_program("runc", "runs containers"), _program("conmon", "watches containers")]
+    checks += [trials.tried(trials.NAMESPACES), trials.tried(trials.OVERLAYS)]
+    checks += [_cgroups(), _seccomp(), *_rules(), *_network(), *_space(paths)]
+    running = _agent_runs(paths)
+    checks.append(_agent(running))
+    if not running:
+        checks.append(_leftovers(paths))
+    return checks
+
+
+def _program(name: str, what: str) -> Check:
+    path = shutil.which(name)
+    if path is None:
+        sentence = f"{name} is not installed: it {what}"
+        return Check(name, "missing", sentence, f"apt-get install {name}")
+    return Check(name, "ok", path)
+
+
+def _rules() -> Iterator[Check]:
+    """What is written to the kernel, and who else has rules there."""
+    try:
+        Context().close()
+    except PodNetError as error:
+        sentence, _, command = str(error).rpartition(": ")
+        yield Check("libnftables", "missing", sentence, command)
+        return
+    yield Check("libnftables", "ok", "libnftables.so.1")
+    for trial in trials.WIRES:
+        yield trials.tried(trial)
+    if machine.read_node().ipv6:
+        yield trials.tried(trials.IPV6)
+    yield from _firewalls()
+
+
+def _cgroups() -> Check:
+    """Version 2 has one file that names its controllers, version 1 a folder for each."""
+    unified = Path("/sys/fs/cgroup/cgroup.controllers")
+    if unified.exists():
+        version, found = 2, set(unified.read_text().split())
+    else:
+        mounted = Path("/proc/self/mountinfo").read_text().splitlines()
+        options = [line.split()[-1].split(",") for line in mounted if " - cgroup " in line]
+        version, found = 1, {option for each in options for option in each}
+    lacking = [name for name in CONTROLLERS if name not in found]
+    if len(lacking) == len(CONTROLLERS):
+        command = "mount -t cgroup2 none /sys/fs/cgroup"
+        return Check("control groups", "missing", "no control groups are mounted", command)
+    if lacking:
+        sentence = f"no {' and no '.join(lacking)} controller: limits of that kind can't be set"
+        return Check("control groups", "warning", sentence)
+    return Check("control groups", "ok", f"version {version} with {', '.join(CONTROLLERS)}")
+
+
+def _seccomp() -> Check:
+    if os.path.exists("/proc/sys/kernel/seccomp"):
+        return Check("seccomp", "ok", "system calls can be filtered")
+    return Check("seccomp", "missing", "this kernel was built without CONFIG_SECCOMP")
+
+
+def _network() -> Iterator[Check]:
+    node, routes = machine.read_node(), machine.routes()
+    if node.uplink:
+        yield Check("uplink", "ok", f"{node.uplink}, MTU {node.underlay_mtu}")
+    else:
+        yield Check("uplink", "warning", "no default route: pods reach this machine and no other")
+    yield _forwarding("IPv4 forwarding", "net/ipv4/ip_forward")
+    if node.ipv6:
+        yield _forwarding("IPv6 forwarding", "net/ipv6/conf/all/forwarding")
+    else:
+        sentence = "this kernel has IPv6 switched off (ipv6.disable=1): IPv4 networks alone"
+        yield Check("IPv6", "warning", sentence)
+    passes = "pass" if node.bridge_netfilter else "do not pass"
+    yield Check("br_netfilter", "ok", f"bridged frames {passes} the firewall: both will do")
+    pool = free_pool(routes)
+    if pool:
+        yield Check("subnet", "ok", f"the next network without subnets gets {pool}")
+    else:
+        sentence = "every default pool overlaps a route: a network has to have spec.subnets"
+        yield Check("subnet", "warning", sentence)
+
+
+def _forwarding(name: str, sysctl: str) -> Check:
+    if read_sysctl(sysctl) == "1":
+        return Check(name, "ok", "on")
+    return Check(name, "ok", "off: podnet switches it on with the first network, and off again")
+
+
+def _firewalls() -> Iterator[Check]:
+    try:
+        forward = Forward()
+        dropping = forward.dropping()
+        obstacles = forward.obstacles([bridge_name("default")])
+    except PodNetError as error:
+        yield Check("firewall", "warning", f"foreign firewalls can't be read: {error}")
+        return
+    for chain in dropping:
+        if shutil.which(chain.command) is None:
+            sentence = f"{chain.chain} drops what pods send, and {chain.command} is not installed"
+            yield Check("firewall", "missing", sentence, "apt-get install iptables")
+        else:
+            sentence = f"FORWARD drops: podnet makes its exceptions in {chain.chain}"
+            yield Check("firewall", "ok", f"{chain.command}: {sentence}")
+    for obstacle in obstacles:
+        sentence, _, command = obstacle.partition(": ")
+        yield Check("firewall", "warning", sentence, command)
+    if not dropping and not obstacles:
+        yield Check("firewall", "ok", "nobody drops what pods send")
+
+
+def _space(paths: Paths) -> Iterator[Check]:
+    if on_tmpfs(Path("/run")):
+        yield Check("/run", "ok", "in memory: records end with what they record, at a reboot")
+    else:
+        sentence = f"not in memory: podnet mounts a tmpfs of its own on {paths.run}"
+        yield Check("/run", "warning", sentence)
+    yield _free("writable layers", Path("/run"), LAYERS_BYTES, "what containers write")
+    yield _free("images", paths.images, IMAGES_BYTES, "unpacked images")
+
+
+def _free(name: str, path: Path, least: int, what: str) -> Check:
+    there = next(each for each in (path, *path.parents) if each.exists())
+    free = shutil.disk_usage(there).free
+    sentence = f"{free // MIB} MiB free in {there} for {what}"
+    return Check(name, "ok" if free >= least else "warning", sentence)
+
+
+def _agent_runs(paths: Paths) -> bool:
+    with socket.socket(socket.AF_UNIX) as asking:
+        try:
+            asking.connect(str(paths.socket))
+        except (FileNotFoundError, ConnectionRefusedError):
+            return False
+    return True
+
+
+def _agent(running: bool) -> Check:
+    if running:
+        return Check("agent", "ok", "runs")
+    return Check("agent", "ok", "none runs: `podnet up` starts one")
+
+
+def _leftovers(paths: Paths) -> Check:
+    """What an agent that is gone has left. Containers and traffic may well go on."""
+    with route_socket() as route:
+        ours = [link for link in links(route) if is_marked(link) and link.group != TRASH_GROUP]
+        routes = [each for each in dumps.routes(route) if each.protocol == RTPROT]
+    found = [link.name for link in ours]
+    found += [f"route {each.destination}" for each in routes]
+    found += [str(path) for path in sorted(paths.netns_folder.glob(f"{MARK}-*"))]
+    if paths.store.exists():
+        found.append(str(paths.store))
+    if not found:
+        return Check("leftovers", "ok", "nothing of podnet's is on this machine")
+    more = f" and {len(found) - 5} more" if len(found) > 5 else ""
+    sentence = f"no agent keeps {', '.join(found[:5])}{more}: `podnet up` takes it over"
+    return Check("leftovers", "warning", sentence, "podnet down")
