@@ -477,3 +477,12 @@ def test_what_is_immutable_is_named_field_by_field(
     assert [f"{each.place}: {each.message}" for each in found] == [
         f"{label} {refusal}: delete the {kind} and apply it again" for refusal in refusals
     ]
+
+
+def test_places_stay_true_when_mistakes_come_to_light_one_behind_another() -> None:
+    entries = f"5, {{name: x, image: host}}, {{{CONTAINER}}}, {{{CONTAINER}}}"
+    assert of_sandbox(f"{{containers: [{entries}]}}") == [
+        "containers[0]: is the number 5: write a mapping of KEY: VALUE",
+        "containers[1].command: is missing: image host has no command of its own",
+        "containers[3].name: a stands twice: leave one",
+    ]
