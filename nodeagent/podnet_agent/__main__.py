@@ -84,6 +84,8 @@ async def _serve() -> None:
         beside.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await beside  # a bug in there ends the process; the next one repairs
+        if service.bug:
+            raise service.bug
 
 
 if __name__ == "__main__":

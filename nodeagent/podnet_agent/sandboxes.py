@@ -68,6 +68,7 @@ class Sandboxes:
         self._wiring, self._write, self._objects = wiring, write, objects
         self.containers, self.need_network = containers, need_network
         self._workers: dict[Name, Worker] = {}
+        self.crashed: Callable[[BaseException], None] = lambda error: None
 
     async def adopt(self) -> None:
         """Take over the containers of an earlier agent; those of no sandbox end."""
@@ -79,6 +80,7 @@ class Sandboxes:
         worker = self._workers.setdefault(name, Worker())
         if worker.task is None:
             worker.task = asyncio.create_task(self._run(name, worker), name=f"sandbox {name[2]}")
+            worker.task.add_done_callback(self._ended)
         worker.wake.set()
 
     def wake_id(self, sandbox_id: str) -> None:
@@ -136,6 +138,11 @@ class Sandboxes:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        """A bug in a look ends the agent: the next one takes over what there is."""
+        if not task.cancelled() and (error := task.exception()):
+            self.crashed(error)
+
     async def _run(self, name: Name, worker: Worker) -> None:
         while True:
             worker.wake.clear()
@@ -173,7 +180,7 @@ class Sandboxes:
 
     async def _bring_up(self, name: Name, body: Body, worker: Worker) -> float | None:
         sandbox = resolve(from_body(body, PodSandbox), await self._sandbox_id(name, body))
-        home = await self._home(sandbox, name, worker)
+        home = await self._home(sandbox, name, body["status"], worker)
         await self._leave_dead_home(sandbox, home, body)
         if worker.creation:
             creation, worker.creation = worker.creation, None
@@ -198,7 +205,7 @@ class Sandboxes:
         await self._objects.set_status(name, body["status"] | {"sandboxID": fresh})
         return fresh
 
-    async def _home(self, sandbox: Sandbox, name: Name, worker: Worker) -> Home:
+    async def _home(self, sandbox: Sandbox, name: Name, status: Body, worker: Worker) -> Home:
         """Where its containers run; a namespace of its own is made and wired first."""
         if sandbox.mode == "Host":
             return Home(HOST)
@@ -207,8 +214,7 @@ class Sandboxes:
         if not worker.wired:
             if sandbox.mode == "Bridge":
                 await self.need_network(sandbox.network)
-            pids = self.containers.pids(sandbox.id)
-            worker.interfaces = await self._write(self._wiring.build, sandbox, pids)
+            worker.interfaces = await self._write(self._wiring.build, sandbox, status)
             worker.wired = True
         addresses = tuple(
             interface.ip for facts in worker.interfaces[:1] for interface in facts.addresses

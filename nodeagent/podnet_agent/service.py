@@ -85,12 +85,18 @@ class Service:
         self.started = False
         self.stopping = asyncio.Event()
         self.emptied = False  # by `down`: nothing is left to be kept
+        self.bug: BaseException | None = None
         threads.written = self._written
+        sandboxes.crashed = self._crashed
         objects.changed = self.object_changed
 
     def kernel_changed(self) -> None:
         """Something of ours in the kernel may have changed: look soon."""
         self._changed.set()
+
+    def _crashed(self, error: BaseException) -> None:
+        self.bug = error
+        self.stopping.set()
 
     def _written(self) -> None:
         if self.agent.kernel.trash:

@@ -2,7 +2,6 @@
 
 import os
 import uuid
-from collections.abc import Iterable
 from pathlib import Path
 
 from podnet.attachment import AttachRequest
@@ -13,8 +12,9 @@ from podnet.status import InterfaceFacts
 from podnet_agent import namespaces
 from podnet_agent.agent import Agent
 from podnet_agent.namespaces import NoSuchInterface, entered, interface_index, route_socket
+from podnet_agent.objects import Body
 from podnet_agent.paths import Paths
-from podnet_agent.reports import OWN_NETNS
+from podnet_agent.reports import OWN_NETNS, inode_of
 
 OWN_IFNAME = "eth0"
 """The interface that a sandbox in bridge mode has by its spec."""
@@ -32,7 +32,7 @@ class Wiring:
         """Where its namespace is pinned."""
         return self._paths.netns(sandbox_id)
 
-    def build(self, sandbox: Sandbox, pids: Iterable[int]) -> tuple[InterfaceFacts, ...]:
+    def build(self, sandbox: Sandbox, status: Body) -> tuple[InterfaceFacts, ...]:
         """Make and wire what is not there yet; the facts of every interface.
 
         A namespace whose pin somebody took away is pinned again from a container in it, so that
@@ -40,7 +40,7 @@ class Wiring:
         """
         agent, path = self._agent, self.path(sandbox.id)
         known = any(each.sandbox_id == sandbox.id for each in agent.store.namespaces("ready"))
-        if known and not namespaces.is_pinned(Path(path)) and not _pin_again(Path(path), pids):
+        if known and not namespaces.is_pinned(Path(path)) and not _pin_again(Path(path), status):
             agent.demolish(sandbox.id)
             known = False
         if not known:
@@ -119,10 +119,11 @@ def new_id() -> str:
     return uuid.uuid4().hex[:12]
 
 
-def _pin_again(path: Path, pids: Iterable[int]) -> bool:
-    for pid in pids:
-        source = f"/proc/{pid}/ns/net"
-        if os.path.exists(source):
+def _pin_again(path: Path, status: Body) -> bool:
+    """By way of a container that `status` tells of; a process id may be another's by now."""
+    for container in status.get("containers", ()):
+        source = Netns(f"/proc/{container.get('pid')}/ns/net")
+        if container["state"] == "running" and inode_of(source) == status["netns"]["inode"]:
             path.touch(mode=0o444)
             namespaces.bind_mount(source, str(path))
             return True
