@@ -219,8 +219,8 @@ spec:
             "a.yaml line 1: nests values more than 32 deep: nothing of ours does",
         ),
         (
-            "a: \x07\n",
-            "a.yaml line 1: holds the character U+0007, which YAML does not take: remove it",
+            "# \u00e9\u00e9\n\na: \x07\n\n",
+            "a.yaml line 3: holds the character U+0007, which YAML does not take: remove it",
         ),
     ],
 )

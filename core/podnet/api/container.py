@@ -1,5 +1,6 @@
 """Container: one container of a PodSandbox, its fields as in a Pod."""
 
+import re
 from collections import Counter
 from collections.abc import Hashable, Iterable
 from decimal import Decimal
@@ -53,14 +54,13 @@ def _amount(value: Any, units: dict[str, int], least: int, remedy: str) -> int:
     text = str(value)
     digits = text.rstrip("".join(set("".join(units))))
     factor = units.get(text[len(digits) :])
-    plain = digits.replace(".", "", 1)
-    if isinstance(value, bool) or factor is None or not (plain.isascii() and plain.isdigit()):
+    number = re.fullmatch(r"[0-9]{1,18}(\.[0-9]{0,18})?|\.[0-9]{1,18}", digits)
+    if isinstance(value, bool) or factor is None or number is None:
         raise ValueError(f"is {spoken(value)}: {remedy}")
     amount = Decimal(digits) * factor
-    if len(digits) > 18 or not least <= amount < 2**63:
-        raise ValueError(
-            f"is {spoken(value)}, which is too {'little' if amount < least else 'much'}: {remedy}"
-        )
+    if not least <= amount < 2**63:
+        size = "little" if amount < least else "much"
+        raise ValueError(f"is {spoken(value)}, which is too {size}: {remedy}")
     return ceil(amount)
 
 

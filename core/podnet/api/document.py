@@ -79,12 +79,12 @@ def documents(name: str, data: bytes, problems: list[Problem]) -> Iterator[Docum
     except yaml.MarkedYAMLError as error:
         problems.append(_syntax(name, text, error))
     except yaml.reader.ReaderError as error:
-        line = text.count("\n", 0, error.position) + 1
-        character = error.character if isinstance(error.character, int) else ord(error.character)
+        wrong = error.character if isinstance(error.character, str) else chr(error.character)
+        line = text.count("\n", 0, text.find(wrong)) + 1  # its position counts bytes or characters
         problems.append(
             Problem(
                 f"{name} line {line}",
-                f"holds the character U+{character:04X}, which YAML does not take: remove it",
+                f"holds the character U+{ord(wrong):04X}, which YAML does not take: remove it",
             )
         )
 
@@ -106,7 +106,7 @@ def _as_yaml(text: str) -> str:
 def _syntax(name: str, text: str, error: yaml.MarkedYAMLError) -> Problem:
     mark = error.problem_mark or error.context_mark
     line = mark.line + 1 if mark else 1
-    lines = text.splitlines()
+    lines = text.split("\n")
     written = lines[line - 1] if line <= len(lines) else ""
     if "\t" in written[: len(written) - len(written.lstrip())]:
         sentence = "is indented with a tab, which YAML does not take: write spaces"
