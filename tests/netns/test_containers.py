@@ -1,0 +1,446 @@
+"""Containers as a user has them: the program in a private host, image `host` for the most part."""
+
+import json
+import os
+import time
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from support.host import Host, until
+from support.podnet import PROGRAM, Podnet
+
+FOREVER = ["sleep", "1000"]
+
+
+@pytest.fixture(scope="module")
+def machine() -> Iterator[Podnet]:
+    """A host with an agent for the tests that leave it as it was. Name sandboxes after the test."""
+    with Host("machine") as host:
+        podnet = Podnet(host)
+        podnet.agent()
+        yield podnet
+
+
+@pytest.fixture
+def podnet(host: Host) -> Podnet:
+    """An agent in a host of this test's own."""
+    podnet = Podnet(host)
+    podnet.agent()
+    return podnet
+
+
+def sandbox(name: str, *containers: dict[str, Any], mode: str = "None", **spec: Any) -> str:
+    network = {"mode": mode} if isinstance(mode, str) else mode
+    named = [
+        {"name": f"c{number}", "image": "host", "command": FOREVER, **container}
+        for number, container in enumerate(containers)
+    ]
+    return json.dumps(
+        {
+            "apiVersion": "podnet.dev/v1alpha1",
+            "kind": "PodSandbox",
+            "metadata": {"name": name},
+            "spec": {"network": network, "containers": named, **spec},
+        }
+    )
+
+
+def states(podnet: Podnet, name: str) -> list[dict[str, Any]]:
+    status: dict[str, Any] = podnet.json("get", "podsandbox", name)["status"]
+    found: list[dict[str, Any]] = status.get("containers", [])
+    return found
+
+
+def state(podnet: Podnet, name: str, number: int = 0) -> dict[str, Any]:
+    """One container's; empty values before the agent has looked."""
+    found = dict(enumerate(states(podnet, name)))
+    return found.get(number, {"state": None, "restarts": None})
+
+
+def run(podnet: Podnet, *words: str, **options: Any) -> tuple[int, str, str]:
+    """`podnet run --rm --net none WORDS`: its exit code, output and error output."""
+    done = podnet.run("run", "--rm", "--net=none", *words, check=False, **options)
+    return done.returncode, done.stdout, done.stderr
+
+
+def inside(podnet: Podnet, name: str, script: str, container: str = "c0") -> str:
+    return podnet.run("exec", name, "-c", container, "--", "sh", "-c", script).stdout.strip()
+
+
+def leftovers(podnet: Podnet) -> list[str]:
+    """Whatever containers leave: processes, mounts, control groups, files."""
+    script = (
+        "ps -eo args | grep -E '^(/usr/bin/conmon|runc)|sleep 1000' | grep -v grep;"
+        "grep -E '/run/podnet/|/run/netns/' /proc/mounts;"
+        "find /sys/fs/cgroup -name podnet;"
+        "ls -d /run/podnet/containers/* /run/podnet/runc/* /run/podnet/sandboxes/* 2> /dev/null"
+    )
+    return podnet.host.run(["sh", "-c", script], check=False).stdout.splitlines()
+
+
+# --- image `host` ---
+
+
+def test_image_host_is_the_machines_root_with_a_layer_of_its_own(machine: Podnet) -> None:
+    machine.host.run(["sh", "-c", "echo machine > /run/secret; echo machine > /tmp/podnet-secret"])
+    try:
+        script = (
+            "ls -A /run /tmp /var/lib/podnet 2>&1; echo x > /usr/x && cat /usr/x;"
+            "rm /etc/os-release && test ! -e /etc/os-release && echo gone;"
+            "ls /proc | grep -c '^[0-9]'"
+        )
+        code, out, err = run(machine, "--", "sh", "-c", script)
+        assert (code, err) == (0, "")
+        assert "secret" not in out and "agent.sock" not in out
+        assert out.splitlines()[-3:] == ["x", "gone", "3"]  # sh, ls, grep
+    finally:
+        machine.host.run(["rm", "/tmp/podnet-secret"])
+    assert not Path("/usr/x").exists()
+    assert Path("/etc/os-release").exists()
+
+
+REFUSED = {
+    "unshare": "unshare -U true",
+    "mount": "mount -t tmpfs x /mnt",
+    "sysctl": "echo 1 > /proc/sys/kernel/core_uses_pid",
+    "device": "mknod /d b 8 0 && cat /d",
+    "firmware": "ls -A /sys/firmware | grep .",
+    "time": "date -s @0",
+}
+ALLOWED = {
+    "chroot": "chroot / true",
+    "chown": "touch /f && chown 7 /f",
+    "null": "echo x > /dev/null && mknod /n c 1 3 && echo x > /n",
+    "low port": "timeout 0.1 busybox nc -l -p 80; test $? -gt 1",
+}
+
+
+def test_root_in_a_container_has_dockers_powers_and_no_more(machine: Podnet) -> None:
+    attempts = (REFUSED | ALLOWED).items()
+    script = "".join(f"({command}) > /dev/null 2>&1 && echo {word};" for word, command in attempts)
+    code, out, _ = run(machine, "--", "sh", "-c", f"{script} grep -E 'Cap|Seccomp:' /proc/1/status")
+    lines = out.splitlines()
+    assert lines[: len(ALLOWED)] == list(ALLOWED)
+    facts = {line.split(":")[0]: line.split()[1] for line in lines[len(ALLOWED) :]}
+    assert facts == {
+        "CapInh": "0000000000000000",
+        "CapPrm": "00000000a80425fb",
+        "CapEff": "00000000a80425fb",
+        "CapBnd": "00000000a80425fb",
+        "CapAmb": "0000000000000000",
+        "Seccomp": "2",
+    }
+    assert code == 0
+
+
+def test_the_process_is_what_was_asked_for(machine: Podnet) -> None:
+    script = "id; pwd; echo $A-$HOSTNAME-$HOME; echo $PATH; touch /x; cat /data/hosts | wc -l"
+    words = ["-e", "A=1", "-u", "games:adm", "-w", "/srv/made", "--read-only"]
+    code, out, err = run(
+        machine, *words, "--hostname=h", "-v", "/etc:/data:ro", "--", "sh", "-c", script
+    )
+    lines = out.splitlines()
+    assert lines[0] == "uid=5(games) gid=4(adm) groups=4(adm)"
+    assert lines[1:4] == [
+        "/srv/made",
+        "1-h-/usr/games",
+        "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+    ]
+    assert code == 0 and "Read-only file system" in err
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "sentence"),
+    [
+        (["--", "no-such-command"], 127, 'command "no-such-command": executable file not found'),
+        (["--", "/no/such"], 127, 'command "/no/such": stat /no/such: no such file or directory'),
+        (["--", "/etc/passwd"], 126, 'command "/etc/passwd": permission denied'),
+        (
+            ["-u", "nobody-here", "--", "id"],
+            125,
+            "user 'nobody-here' is not in the image's /etc/pa",
+        ),
+        (["-v", "/no/such:/x", "--", "id"], 125, "mount source /no/such does not exist: create it"),
+        (["--image", "/no/such", "id"], 125, "image /no/such does not exist"),
+        (["--image", "busybox", "id"], 125, "is neither `host` nor an absolute path"),
+    ],
+)
+def test_what_cannot_run_is_said_with_dockers_exit_code(
+    words: list[str], code: int, sentence: str, machine: Podnet
+) -> None:
+    found, out, err = run(machine, *words)
+    assert (found, out) == (code, "")
+    assert sentence in err
+    assert machine.json("get", "podsandboxes")["items"] == []
+
+
+@pytest.mark.parametrize(
+    ("script", "code"),
+    [
+        ("exit 0", 0),
+        ("exit 42", 42),
+        ("kill -9 $$; sleep 9", 137),
+        ("trap 'exit 5' TERM; kill $$", 5),
+    ],
+)
+def test_run_exits_as_the_command_does(script: str, code: int, machine: Podnet) -> None:
+    # The first process of a pid namespace can't kill itself: a child of it does.
+    words = ["sh", "-c", f"sh -c '{script}'"] if "-9" in script else ["sh", "-c", script]
+    assert run(machine, "--", *words)[0] == code
+
+
+def test_streams_are_kept_apart_and_input_reaches_the_command(machine: Podnet) -> None:
+    text = "x" * 100_000 + "\n"
+    assert run(machine, "-i", "--", "sh", "-c", "cat; echo e >&2", input=text) == (0, text, "e\n")
+    assert run(machine, "--", "cat", input=text) == (0, "", "")
+
+
+def test_a_terminal_is_one(machine: Podnet) -> None:
+    inner = f"{PROGRAM} run --rm -it --net none -- sh -c 'tty; echo $TERM; exit 3'"
+    done = machine.host.run(["script", "-qec", inner, "/dev/null"], check=False)
+    assert (done.returncode, done.stdout.split()) == (3, ["/dev/pts/0", os.environ["TERM"]])
+
+
+# --- several containers ---
+
+
+def test_containers_of_a_sandbox_share_net_ipc_hostname_and_memory_only(machine: Podnet) -> None:
+    """S1 of a pod: localhost, shared memory and /dev/shm reach the other container."""
+    machine.up(sandbox("shared", {}, {}))
+    links = [
+        inside(machine, "shared", "readlink /proc/1/ns/* | sort | tr '\\n' ' '", container).split()
+        for container in ("c0", "c1")
+    ]
+    kinds = {link.split(":")[0] for link in set(links[0]) & set(links[1])}
+    assert kinds == {"net", "ipc", "uts", "user", "time"}
+    inside(machine, "shared", "echo there > /dev/shm/x; echo mine > /tmp/x")
+    assert inside(machine, "shared", "cat /dev/shm/x; ls /tmp", "c1") == "there"
+    assert inside(machine, "shared", "hostname; cat /etc/hostname", "c1") == "shared\nshared"
+    machine.run("delete", "podsandbox", "shared")
+
+
+def test_container_mode_joins_the_network_and_the_three_files(machine: Podnet) -> None:
+    machine.up(sandbox("owner", {}, hostname="name-of-owner"))
+    machine.up(sandbox("joiner", {}, mode={"mode": "Container", "sandbox": "owner"}))  # type: ignore[arg-type]
+    script = (
+        "stat -c %i /etc/hosts /etc/hostname /etc/resolv.conf; hostname; readlink /proc/1/ns/net"
+    )
+    assert inside(machine, "owner", script) == inside(machine, "joiner", script)
+    assert "name-of-owner" in inside(machine, "joiner", script)
+    own = "readlink /proc/1/ns/ipc /proc/1/ns/uts"
+    assert not set(inside(machine, "owner", own).split()) & set(
+        inside(machine, "joiner", own).split()
+    )
+    machine.run("delete", "podsandbox", "joiner", "owner")
+
+
+def test_host_mode_has_the_machines_network_and_copies_of_its_files(machine: Podnet) -> None:
+    machine.host.run(["sh", "-c", "echo 192.0.2.9 machine-alias >> /etc/hosts"])
+    aliases = [{"ip": "192.0.2.1", "hostnames": ["a", "b"]}]
+    machine.up(sandbox("hosted", {}, mode="Host", hostAliases=aliases))
+    net = machine.host.run(["readlink", "/proc/1/ns/net"]).stdout.strip()
+    assert inside(machine, "hosted", "readlink /proc/1/ns/net") == net
+    assert inside(machine, "hosted", "hostname") == "machine"
+    hosts = inside(machine, "hosted", "cat /etc/hosts; echo inside >> /etc/hosts").splitlines()
+    assert hosts[-2:] == ["192.0.2.9 machine-alias", "192.0.2.1\ta b"]
+    assert inside(machine, "hosted", "cat /etc/resolv.conf").splitlines()[0] == (
+        "nameserver 192.0.2.53"
+    )
+    assert "inside" not in machine.host.run(["cat", "/etc/hosts"]).stdout
+    inside(machine, "hosted", "hostname other 2> /dev/null || true")
+    assert machine.host.run(["hostname"]).stdout.strip() == "machine"
+    machine.run("delete", "podsandbox", "hosted")
+
+
+def test_logs_have_both_streams(machine: Podnet) -> None:
+    script = "echo one; echo two >&2; printf three; exec sleep 1000"
+    machine.up(sandbox("logged", {"command": ["sh", "-c", script]}))
+    until(lambda: set(logged(machine, "logged")) == {"one", "two", "three"}, "the log's words")
+    assert logged(machine, "logged").index("one") < logged(machine, "logged").index("three")
+    machine.run("delete", "podsandbox", "logged")
+
+
+def logged(podnet: Podnet, name: str) -> list[str]:
+    return podnet.run("logs", name).stdout.split()
+
+
+def test_exec_is_in_the_container_as_its_process_is(machine: Podnet) -> None:
+    machine.up(sandbox("entered", {"user": "games", "env": [{"name": "A", "value": "1"}]}))
+    assert inside(machine, "entered", "id -un; echo $A; cat /proc/1/cmdline | tr '\\0' ' '") == (
+        "games\n1\nsleep 1000"
+    )
+    done = machine.run("exec", "entered", "--", "sh", "-c", "exit 9", check=False)
+    assert done.returncode == 9
+    got = machine.run("exec", "-i", "entered", "--", "cat", input="through\n").stdout
+    assert got == "through\n"
+    machine.run("delete", "podsandbox", "entered")
+
+
+# --- limits ---
+
+
+def test_limits_hold(machine: Podnet) -> None:
+    limits = {"memory": "32Mi", "cpu": "500m", "pids": 5}
+    eater = ["dd", "if=/dev/zero", "of=/dev/null", "bs=200M", "count=1"]
+    resources = {"resources": {"limits": limits}}
+    machine.apply(
+        sandbox(
+            "limited",
+            {**resources},
+            {**resources, "command": eater},
+            restartPolicy="Never",
+        )
+    )
+    until(lambda: ended(machine, "limited", 1), "the end of what ate too much")
+    killed = states(machine, "limited")[1]
+    assert (killed["exitCode"], killed["reason"]) == (137, "OOMKilled")
+    forking = "for i in 1 2 3 4 5 6 7; do sleep 3 & done"
+    done = machine.run("exec", "limited", "-c=c0", "--", "sh", "-c", forking, check=False)
+    assert "Cannot fork" in done.stderr
+    quota = machine.host.run(
+        [
+            "sh",
+            "-c",
+            "cd /sys/fs/cgroup; cat cpu/podnet/*-c0/cpu.cfs_quota_us || cat podnet/*-c0/cpu.max",
+        ]
+    ).stdout.split()
+    assert quota[0] == "50000"
+    machine.run("delete", "podsandbox", "limited", "--grace-period=0", check=False)
+
+
+def ended(podnet: Podnet, name: str, number: int = 0) -> bool:
+    return bool(state(podnet, name, number)["state"] == "exited")
+
+
+# --- ends ---
+
+
+@pytest.mark.parametrize(
+    ("script", "least", "most"),
+    [
+        pytest.param("exec sleep 1000", 0.0, 0.8, id="who has no handler is killed at once"),
+        pytest.param(
+            "trap 'exit 0' TERM; while :; do sleep 0.05; done", 0.0, 1.5, id="who heeds it ends"
+        ),
+        pytest.param(
+            "trap '' TERM; while :; do sleep 0.05; done", 1.0, 2.5, id="who does not is killed"
+        ),
+    ],
+)
+def test_deletion_gives_the_containers_their_time(
+    script: str, least: float, most: float, machine: Podnet
+) -> None:
+    machine.up(sandbox("ending", {"command": ["sh", "-c", f"echo up; {script}"]}))
+    until(lambda: "up" in machine.run("logs", "ending").stdout, "a first word")
+    start = time.monotonic()
+    status, _ = machine.request("DELETE", "/objects/podsandboxes/default/ending?grace=1")
+    assert status == 200
+    assert least <= time.monotonic() - start <= most
+
+
+def test_nothing_is_left_of_containers_that_are_gone(podnet: Podnet) -> None:
+    podnet.up(sandbox("one", {}, {}) + "\n---\n" + sandbox("two", {}))
+    assert leftovers(podnet)
+    podnet.run("delete", "podsandbox", "one", "two")
+    assert run(podnet, "--", "true")[0] == 0
+    assert run(podnet, "--", "no-such-command")[0] == 127
+    until(lambda: leftovers(podnet) == [], f"nothing left: {leftovers(podnet)}")
+
+
+def test_an_ended_container_leaves_its_log_and_exit_code_only(podnet: Podnet) -> None:
+    command = ["sh", "-c", "echo said; exit 4"]
+    podnet.apply(sandbox("done", {"command": command}, restartPolicy="Never"))
+    until(lambda: ended(podnet, "done"), "its end")
+    until(lambda: not podnet.host.run(["ls", "/run/podnet/containers"]).stdout, "no bundle")
+    assert state(podnet, "done")["exitCode"] == 4
+    assert podnet.run("logs", "done").stdout == "said\n"
+    rest = " ".join(leftovers(podnet))
+    assert "conmon" not in rest and "rootfs" not in rest
+    groups = podnet.host.run(["find", "/sys/fs/cgroup", "-path", "*/podnet/*", "-type", "d"])
+    assert groups.stdout == ""
+
+
+# --- restarts, and agents that come and go ---
+
+
+def test_what_fails_is_started_again_and_then_waits(podnet: Podnet) -> None:
+    command = ["sh", "-c", "echo run; exit 1"]
+    podnet.apply(sandbox("failing", {"command": command}, restartPolicy="OnFailure"))
+    until(lambda: state(podnet, "failing")["restarts"] == 1 and ended(podnet, "failing"), "again")
+    assert podnet.run("logs", "failing").stdout == "run\nrun\n"
+    time.sleep(0.3)  # the back-off is 10 s: a third run would have been by now
+    assert podnet.run("logs", "failing").stdout == "run\nrun\n"
+
+
+def test_containers_outlive_the_agent_and_the_next_one_has_them(podnet: Podnet) -> None:
+    """S9: killing the agent stops no container."""
+    podnet.up(sandbox("kept", {}, {"command": ["sh", "-c", "sleep 1000; exit 6"]}))
+    before = states(podnet, "kept")
+    podnet.restart()
+    until(lambda: [each["state"] for each in states(podnet, "kept")] == ["running"] * 2, "adoption")
+    assert states(podnet, "kept") == before
+    assert inside(podnet, "kept", "hostname") == "kept"
+    podnet.host.run(["pkill", "-P", str(before[1]["pid"])])
+    until(lambda: states(podnet, "kept")[1]["restarts"] == 1, "the new agent to notice the end")
+    podnet.run("delete", "podsandbox", "kept")
+    until(lambda: leftovers(podnet) == [], f"nothing left: {leftovers(podnet)}")
+
+
+def test_what_ended_while_no_agent_ran_is_not_run_again(podnet: Podnet) -> None:
+    command = ["sh", "-c", "echo run; sleep 1000; exit 5"]
+    podnet.up(sandbox("once", {"command": command}, restartPolicy="Never"))
+    pid = state(podnet, "once")["pid"]
+    podnet.kill()
+    podnet.host.run(["pkill", "-P", str(pid)])
+    until(lambda: not podnet.host.path(f"/proc/{pid}").exists(), "its end")
+    podnet.agent()
+    until(lambda: ended(podnet, "once"), "what the new agent found")
+    assert (state(podnet, "once")["exitCode"], state(podnet, "once")["restarts"]) == (5, 0)
+    podnet.restart()
+    until(lambda: podnet.json("get", "psb", "once")["status"]["phase"] == "Failed", "its end")
+    assert podnet.run("logs", "once").stdout.count("run") == 1
+
+
+def test_a_container_whose_conmon_is_killed_is_lost_and_goes(podnet: Podnet) -> None:
+    podnet.up(sandbox("orphan", {}, restartPolicy="Never"))
+    pid = state(podnet, "orphan")["pid"]
+    podnet.host.run(["pkill", "-KILL", "-x", "conmon"])
+    until(lambda: ended(podnet, "orphan"), "that it is noticed")
+    found = state(podnet, "orphan")
+    assert (found["exitCode"], found["reason"]) == (137, "Lost")
+    until(lambda: not podnet.host.path(f"/proc/{pid}").exists(), "the process to be gone")
+
+
+def test_containers_of_a_sandbox_that_is_gone_are_removed(podnet: Podnet) -> None:
+    podnet.up(sandbox("gone", {}))
+    podnet.kill()
+    podnet.host.python(
+        "import sqlite3; store = sqlite3.connect('/run/podnet/store.db');"
+        "store.execute('DELETE FROM object'); store.commit()"
+    )
+    podnet.agent()
+    assert podnet.json("get", "podsandboxes")["items"] == []
+    until(
+        lambda: not [line for line in leftovers(podnet) if "netns" not in line],
+        f"nothing left: {leftovers(podnet)}",
+    )
+
+
+def test_the_agent_can_be_killed_at_any_moment(podnet: Podnet) -> None:
+    """S9: whatever it was about, the next one brings up what is wanted, once."""
+    for number, seconds in enumerate((0.0, 0.01, 0.02, 0.04, 0.06)):
+        name = f"moment-{number}"
+        podnet.apply(sandbox(name, {"command": ["sh", "-c", "echo run; exec sleep 1000"]}))
+        time.sleep(seconds)
+        podnet.restart()
+        until(partial(runs, podnet, name), "what is wanted", 10)
+    podnet.run("delete", "podsandbox", *(f"moment-{number}" for number in range(5)))
+    until(lambda: leftovers(podnet) == [], f"nothing left: {leftovers(podnet)}")
+
+
+def runs(podnet: Podnet, name: str) -> bool:
+    return bool(state(podnet, name)["state"] == "running")
