@@ -251,11 +251,12 @@ def test_a_network_that_can_be_meant_is_taken(fields: str) -> None:
             "resources.limits.cpu: is .nan: write CPUs such as 500m, 1 or 1.5|"
             "resources.limits.memory: is .inf: write bytes such as 64Mi, 1Gi or 67108864",
         ),
-        (
+        pytest.param(
             f"resources: {{limits: {{cpu: {'9' * 2_000_000}, memory: 9999999999Gi}}}}",
             f"resources.limits.cpu: is {'9' * 57}...: write CPUs such as 500m, 1 or 1.5|"
             "resources.limits.memory: is 9999999999Gi, which is too much: write bytes such as"
             " 64Mi, 1Gi or 67108864",
+            id="endless and huge",
         ),
         ("args: sleep", "args: is sleep: write a list, each entry behind a dash"),
         ("ports: []", "ports: is no field here: write it under spec.network"),

@@ -24,8 +24,6 @@ from podnet.api.meta import (
 
 OPTION = Spelling(r"[a-z0-9-]+", 63, "an option of resolv.conf such as ndots")
 OPTION_VALUE = Spelling(r"[!-~]*", 63, "text without spaces")
-
-
 PortNumber = Annotated[Whole, Field(ge=1, le=65535)]
 
 
@@ -127,10 +125,9 @@ class SandboxNetwork(Model):
             ("mac", self.mac, "Bridge"),
             ("ports", self.ports, "Bridge"),
         ):
-            if value and mode != self.mode:
-                sentence = _DOCKER.get((name, self.mode))
-                if sentence != "":
-                    found.append(((name,), sentence or _of_another(mode, self.mode)))
+            if value and mode != self.mode and (name, self.mode) != _ONLY_WARNED_OF:
+                sentence = _DOCKER.get((name, self.mode)) or _of_another(mode, self.mode)
+                found.append(((name,), sentence))
         if self.mode == "Container" and not self.sandbox:
             found.append((("sandbox",), "is missing: write the name of the sandbox to join"))
         for index, address in enumerate(self.addresses):
@@ -150,9 +147,9 @@ _DOCKER = {
     ("mac", "Host"): "conflicting options: mac-address and the network mode: leave it out",
     ("ports", "Container"): "conflicting options: port publishing and the container type network"
     " mode: publish them at the sandbox that is joined",
-    ("ports", "Host"): "",
 }
-"""Docker's refusals (moby, runconfig/errors.go); ports in host mode are only a warning there."""
+"""Docker's refusals (moby, runconfig/errors.go), each with a remedy."""
+_ONLY_WARNED_OF = ("ports", "Host")
 
 
 def _of_another(mode: str, given: str) -> str:
