@@ -91,6 +91,11 @@ class Node:
         plan: Plan = self.call("reconcile", pods)
         return plan
 
+    def commits(self) -> int:
+        """The transactions of nftables so far."""
+        commits: int = self.call("commits")
+        return commits
+
     def heard(self) -> bool:
         """Whether, since the last call, the kernel told of something that concerns podnet."""
         heard: bool = self.call("heard")
@@ -112,7 +117,8 @@ class _Inside:
         from podnet_agent.store import Store
 
         Paths().prepare()
-        kernel = Kernel(Table(), Forward())
+        self.table = Table()
+        kernel = Kernel(self.table, Forward())
         self.agent = Agent(Store(":memory:"), kernel, Ports(), NODE)
         self.looker = Looker()
         self.events = Events()
@@ -140,6 +146,7 @@ class _Inside:
         self.agent.kernel.sweep()
 
     def look(self, pods: bool) -> Observed:
+        self.agent.dropping = self.agent.kernel.forward.dropping()
         namespaces = self.agent.store.namespaces("ready") if pods else ()
         return self.looker(self.agent.question(each.path for each in namespaces))
 
@@ -148,6 +155,9 @@ class _Inside:
 
     def reconcile(self, pods: bool) -> Plan:
         return self.agent.reconcile(self.look(pods))
+
+    def commits(self) -> int:
+        return self.table.commits
 
     def heard(self) -> bool:
         heard = False
