@@ -255,6 +255,8 @@ def _bridge_sysctls(network: Network) -> Iterator[tuple[str, str]]:
         if subnet.version == 4:
             yield f"net/ipv4/conf/{name}/route_localnet", "1"
         else:
+            # A machine whose new links get no IPv6 (default/disable_ipv6) keeps it so elsewhere.
+            yield f"net/ipv6/conf/{name}/disable_ipv6", "0"
             yield f"net/ipv6/conf/{name}/accept_dad", "0"
             yield f"net/ipv6/conf/{name}/accept_ra", "0"
 

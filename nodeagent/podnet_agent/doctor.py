@@ -63,8 +63,6 @@ def _rules() -> Iterator[Check]:
     yield Check("libnftables", "ok", "libnftables.so.1")
     for trial in trials.WIRES:
         yield trials.tried(trial)
-    if machine.read_node().ipv6:
-        yield trials.tried(trials.IPV6)
     yield from _firewalls()
 
 

@@ -9,12 +9,11 @@ import json
 import os
 import sys
 from collections.abc import Callable
-from ipaddress import ip_interface
 from pathlib import Path
 from typing import NamedTuple
 
 from podnet.errors import PodNetError
-from podnet.objects import MARK, NOTHING, Address, Bridge, KernelObject, Netns, Ruleset, Veth
+from podnet.objects import MARK, NOTHING, Bridge, KernelObject, Netns, Ruleset, Veth
 from podnet.plan import plan
 from podnet.ruleset import VERSION
 from podnet_agent import namespaces
@@ -55,10 +54,6 @@ class Trial(NamedTuple):
 
 def _make(*objects: KernelObject) -> None:
     Kernel(Table(), Forward()).apply(plan(objects, NOTHING).operations)
-
-
-def _address() -> None:
-    _make(BRIDGE, Address(ifname=BRIDGE.name, interface=ip_interface("fd00::1/64")))
 
 
 def _pins() -> None:
@@ -105,13 +100,6 @@ WIRES = (
     ),
 )
 """These need libnftables, as everything does that writes to the kernel."""
-IPV6 = Trial(
-    "IPv6 addresses",
-    _address,
-    "bridges take IPv6 addresses",
-    "a bridge takes no IPv6 address",
-    "sysctl -w net.ipv6.conf.default.disable_ipv6=0",
-)
 
 
 def tried(trial: Trial) -> Check:

@@ -62,6 +62,17 @@ def test_what_was_built_needs_nothing_more(
     assert node.plan() == Plan(())
 
 
+def test_a_machine_whose_new_links_get_no_ipv6_has_it_on_our_bridge(host: Host) -> None:
+    """S27: IPv6 is off by default, as many hardened machines have it, and on where it is wanted."""
+    host.sysctl("net/ipv6/conf/default/disable_ipv6", 1)
+    node = Node(host)
+    node.networks(DUAL)
+    node.attach("web", DUAL)
+    assert node.plan() == Plan(())
+    assert host.sysctl("net/ipv6/conf/default/disable_ipv6") == "1"
+    reach(Place(host, WEB), icmp("fd00:17::1"))
+
+
 def test_a_sandbox_without_a_network_needs_nothing_more(host: Host) -> None:
     node = Node(host)
     node.call("make_namespace", "web")
@@ -155,6 +166,7 @@ DAMAGES = (
             "Add sysctl net/ipv4/conf/podnet0/route_localnet",
             "Add sysctl net/ipv6/conf/podnet0/accept_dad",
             "Add sysctl net/ipv6/conf/podnet0/accept_ra",
+            "Add sysctl net/ipv6/conf/podnet0/disable_ipv6",
             "Change link vethpn1",
             "Change link vethpn2",
             "Add address podnet0 172.17.0.1/16",

@@ -213,6 +213,7 @@ def test_a_dual_stack_network_adds() -> None:
     assert set(lines(network_objects(DUAL))) - set(lines(network_objects(NETWORK))) == {
         "sysctl -q -w net/ipv6/conf/podnet0/accept_dad=0",
         "sysctl -q -w net/ipv6/conf/podnet0/accept_ra=0",
+        "sysctl -q -w net/ipv6/conf/podnet0/disable_ipv6=0",
         "ip address replace fd00:17::1/64 dev podnet0 nodad",
         "nft 'add element inet podnet pn_masq6 { fd00:17::/64 }'",
         "nft 'add element inet podnet pn_nets6 { fd00:17::/64 }'",
