@@ -257,7 +257,7 @@ def test_host_mode_has_the_machines_network_and_copies_of_its_files(machine: Pod
 
 
 def test_logs_have_both_streams(machine: Podnet) -> None:
-    script = "echo one; echo two >&2; printf three; exec sleep 1000"
+    script = "echo one; echo two >&2; echo three; exec sleep 1000"
     machine.up(sandbox("logged", {"command": ["sh", "-c", script]}))
     until(lambda: set(logged(machine, "logged")) == {"one", "two", "three"}, "the log's words")
     assert logged(machine, "logged").index("one") < logged(machine, "logged").index("three")
@@ -299,7 +299,7 @@ def test_limits_hold(machine: Podnet) -> None:
     killed = states(machine, "limited")[1]
     assert (killed["exitCode"], killed["reason"]) == (137, "OOMKilled")
     forking = "for i in 1 2 3 4 5 6 7; do sleep 3 & done"
-    done = machine.run("exec", "limited", "-c=c0", "--", "sh", "-c", forking, check=False)
+    done = machine.run("exec", "limited", "-c", "c0", "--", "sh", "-c", forking, check=False)
     assert "Cannot fork" in done.stderr
     quota = machine.host.run(
         [
