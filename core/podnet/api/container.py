@@ -178,6 +178,6 @@ def twice(field: str, key: str, values: Iterable[Hashable]) -> Found:
     found: Found = []
     for index, value in enumerate(values):
         seen[value] += 1
-        if seen[value] == 2:
+        if seen[value] > 1:
             found.append(((field, index, key), f"{spoken(value)} stands twice: leave one"))
     return found
