@@ -28,6 +28,9 @@ from podnet_agent.service import Service, Threads
 from podnet_agent.store import Store
 from podnet_agent.wiring import Wiring
 
+GOODBYE_SECONDS = 1.0
+"""How long who watches may keep an agent that ends from ending."""
+
 
 @asynccontextmanager
 async def running(paths: Paths) -> AsyncIterator[Service]:
@@ -58,7 +61,7 @@ async def _assembled(paths: Paths, listener: socket.socket) -> AsyncIterator[Ser
     threads = Threads()
     store = Store(str(paths.store))
     service = await _service(paths, threads, store)
-    runner = web.AppRunner(application(service), access_log=None)
+    runner = web.AppRunner(application(service), access_log=None, shutdown_timeout=GOODBYE_SECONDS)
     events = Events()  # before the first look, so that nothing is missed between
     loop = asyncio.get_running_loop()
     try:

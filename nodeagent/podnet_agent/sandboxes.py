@@ -235,7 +235,8 @@ class Sandboxes:
         status = owner["status"]
         body = self._objects.get(*name)
         joined = body["status"].get("netns", {}).get("inode") if body else None
-        if status.get("phase") != "Running" and status.get("netns", {}).get("inode") != joined:
+        there = status.get("netns", {}).get("inode")
+        if there is None or (status.get("phase") != "Running" and there != joined):
             raise OwnerGone(
                 f"cannot join network namespace of a non running container: {where} is"
                 f" {status.get('phase', 'Pending')}"
@@ -244,7 +245,7 @@ class Sandboxes:
         return Home(HOST if path == self._wiring.own_path else path, joined=status["sandboxID"])
 
     async def _leave_dead_home(self, sandbox: Sandbox, home: Home, body: Body) -> None:
-        """Containers of a namespace that is not the sandbox's any more are ended: they start anew."""
+        """Containers in a namespace that is not the sandbox's any more end, and start anew."""
         before = body["status"].get("netns", {}).get("inode")
         if before is not None and before != inode_of(home.netns):
             log.warning("%s: another network namespace now, containers start anew", sandbox.owner)

@@ -95,6 +95,7 @@ class Service:
         self._changed.set()
 
     def _crashed(self, error: BaseException) -> None:
+        log.critical("this is a bug, the agent ends", exc_info=error)
         self.bug = error
         self.stopping.set()
 
