@@ -298,7 +298,7 @@ def test_limits_hold(machine: Podnet) -> None:
     until(lambda: ended(machine, "limited", 1), "the end of what ate too much")
     killed = states(machine, "limited")[1]
     assert (killed["exitCode"], killed["reason"]) == (137, "OOMKilled")
-    forking = "for i in 1 2 3 4 5 6 7; do sleep 3 & done"
+    forking = "for i in 1 2 3 4 5 6 7; do sleep 9 > /dev/null 2>&1 & done"
     done = machine.run("exec", "limited", "-c", "c0", "--", "sh", "-c", forking, check=False)
     assert "Cannot fork" in done.stderr
     quota = machine.host.run(

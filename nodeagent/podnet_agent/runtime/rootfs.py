@@ -86,7 +86,8 @@ def find_user(root: Path, text: str) -> User:
     """`uid`, `uid:gid`, `name` or `name:group` in numbers, by the root's own passwd and group.
 
     As Docker does it: a number that passwd does not have is taken as it is; the groups a user is
-    in count only where no group is given.
+    in count only where no group is given; the first group is among the others, so that a file's
+    permissions for that group, fewer than others have, can't be evaded.
     """
     who, colon, group_text = (text or "0").partition(":")
     accounts = [Account(row[0], row[2], row[3]) for row in _rows(root, "passwd", 4)]
@@ -97,9 +98,10 @@ def find_user(root: Path, text: str) -> User:
     uid, gid = int(account.uid), int(account.gid)
     if not colon:
         also = [int(each.gid) for each in groups if account.name in each.members and account.name]
-        return User(uid, gid, tuple(dict.fromkeys(also)))
+        return User(uid, gid, tuple(dict.fromkeys((gid, *also))))
     group = next((each for each in groups if group_text in (each.name, each.gid)), None)
-    return User(uid, int(group.gid if group else _number(group_text, "group", "group")))
+    gid = int(group.gid if group else _number(group_text, "group", "group"))
+    return User(uid, gid, (gid,))
 
 
 def _number(text: str, what: str, file: str) -> str:
