@@ -78,7 +78,7 @@ async def _serve() -> None:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, service.stopping.set)
-        beside = asyncio.create_task(service.keep())
+        beside = asyncio.create_task(service.keeper.keep())
         stopped = asyncio.create_task(service.stopping.wait())
         await asyncio.wait({beside, stopped}, return_when=asyncio.FIRST_COMPLETED)
         beside.cancel()

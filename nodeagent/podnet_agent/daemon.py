@@ -24,8 +24,9 @@ from podnet_agent.paths import Paths
 from podnet_agent.ports import Ports
 from podnet_agent.sandboxes import Sandboxes
 from podnet_agent.server import application
-from podnet_agent.service import Service, Threads
+from podnet_agent.service import Service
 from podnet_agent.store import Store
+from podnet_agent.threads import Threads
 from podnet_agent.wiring import Wiring
 
 GOODBYE_SECONDS = 1.0
@@ -66,9 +67,7 @@ async def _assembled(paths: Paths, listener: socket.socket) -> AsyncIterator[Ser
     loop = asyncio.get_running_loop()
     try:
         await service.start()
-        loop.add_reader(
-            events.fileno(), lambda: service.kernel_changed() if events.read() else None
-        )
+        loop.add_reader(events.fileno(), lambda: service.keeper.wake() if events.read() else None)
         await runner.setup()
         await web.SockSite(runner, listener).start()
         yield service

@@ -145,7 +145,7 @@ class ContainerHandlers:
 
     async def attachments(self, request: Request) -> Response:
         """Every attachment there is."""
-        return json_response({"items": await self._service.wires.list()})
+        return json_response({"items": await self._service.wires.all()})
 
     async def detach(self, request: Request) -> Response:
         """Take away what `attach` gave."""

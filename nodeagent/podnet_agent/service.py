@@ -1,17 +1,13 @@
-"""What is asked of the agent: apply, delete, plan, explain, down; and the loop that keeps it so.
+"""What is asked of the agent: apply, delete, run, plan, explain, down.
 
 Three threads: the asyncio loop serves; the writer alone changes store and kernel, one change at a
-time; the reader looks. Nothing is locked.
+time; the reader looks.
 """
 
 import asyncio
-import contextlib
 import logging
-import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 from podnet.api.machine import refused
 from podnet.api.manifest import Source, changes_refused, from_body, read, to_body
@@ -19,48 +15,18 @@ from podnet.errors import Conflict, Invalid, PodNetError, Problem
 from podnet.explain import Line
 from podnet.objects import Netns, Observed
 from podnet.plan import Plan
-from podnet_agent.agent import Agent, Question
+from podnet_agent.agent import Agent
+from podnet_agent.keeper import Keeper, Look
 from podnet_agent.networks import BY_ITSELF, Networks
 from podnet_agent.objects import Body, Name, Objects, name_of
 from podnet_agent.sandboxes import Sandboxes
+from podnet_agent.threads import Threads
 from podnet_agent.wires import Wires
 
 log = logging.getLogger(__name__)
 
-RESYNC_SECONDS = 60.0
-"""How often everything is looked at though nothing was heard."""
-FIRST_RETRY_SECONDS, LONGEST_RETRY_SECONDS = 0.5, 30.0
-PODS_A_LOOK = 50
-"""Each takes some 0.3 ms of the reader, which should not be long away from the node."""
-SWEEP_SECONDS = 0.05
-"""How long removed links wait for company: with the deletion itself under 100 ms."""
-
-Look = Callable[[Question], Observed]
-
-
-class Threads:
-    """The writer and the reader, one thread each, as coroutines of the loop see them."""
-
-    def __init__(self) -> None:
-        self.written: Callable[[], None] = lambda: None  # called in the loop after every write
-        self._writer = ThreadPoolExecutor(1, thread_name_prefix="writer")
-        self._reader = ThreadPoolExecutor(1, thread_name_prefix="reader")
-
-    async def write(self, function: Callable[..., Any], *args: Any) -> Any:
-        """Run in the writer thread: the only place where store and kernel are changed."""
-        try:
-            return await asyncio.get_running_loop().run_in_executor(self._writer, function, *args)
-        finally:
-            self.written()
-
-    async def read(self, function: Callable[..., Any], *args: Any) -> Any:
-        """Run in the reader thread."""
-        return await asyncio.get_running_loop().run_in_executor(self._reader, function, *args)
-
-    def close(self) -> None:
-        """Wait for what is under way."""
-        self._reader.shutdown()
-        self._writer.shutdown()
+DOWN_SECONDS = 60.0
+"""How long `down` waits for sandboxes: longer than containers may take to end."""
 
 
 class Service:
@@ -78,30 +44,18 @@ class Service:
         self.agent, self.threads, self.objects = agent, threads, objects
         self.networks, self.sandboxes = networks, sandboxes
         self.wires = Wires(agent, threads.write, sandboxes)
-        self._look = look
-        self._reconciling = asyncio.Lock()  # one look and what follows from it at a time
-        self._changed = asyncio.Event()
-        self._sweep = asyncio.Event()
+        self.keeper = Keeper(agent, threads, networks, sandboxes, look)
         self.started = False
         self.stopping = asyncio.Event()
         self.emptied = False  # by `down`: nothing is left to be kept
         self.bug: BaseException | None = None
-        threads.written = self._written
         sandboxes.crashed = self._crashed
         objects.changed = self.object_changed
-
-    def kernel_changed(self) -> None:
-        """Something of ours in the kernel may have changed: look soon."""
-        self._changed.set()
 
     def _crashed(self, error: BaseException) -> None:
         log.critical("this is a bug, the agent ends", exc_info=error)
         self.bug = error
         self.stopping.set()
-
-    def _written(self) -> None:
-        if self.agent.kernel.trash:
-            self._sweep.set()
 
     def object_changed(self, name: Name) -> None:
         """An object was written or went."""
@@ -110,7 +64,7 @@ class Service:
         if name[0] == "PodSandbox":
             self.sandboxes.wake(name)
         else:
-            self._changed.set()
+            self.keeper.wake()
 
     async def load(self) -> None:
         """Know the objects, and how networks look on this node."""
@@ -125,10 +79,10 @@ class Service:
         await self.sandboxes.adopt()
         await self.threads.write(self.agent.recover)
         try:
-            await self.reconcile()
+            await self.keeper.reconcile()
         except PodNetError as error:
             log.warning("not all is as it should be yet: %s", error)
-            self.kernel_changed()
+            self.keeper.wake()
         self.started = True
         for body in self.objects.list("PodSandbox"):
             self.sandboxes.wake(name_of(body))
@@ -147,7 +101,7 @@ class Service:
             results.append(await self._applied(body))
         if networks:
             await self.networks.refresh()
-            await self.reconcile()
+            await self.keeper.reconcile()
             self.sandboxes.wake_all()
         results += [await self._applied(body) for body in bodies if body not in networks]
         return results, [warning for body in bodies for warning in _warnings(body)]
@@ -221,7 +175,7 @@ class Service:
             )
         await self.objects.remove(name)
         await self.networks.forget(name[2])
-        await self.reconcile()
+        await self.keeper.reconcile()
         return body
 
     async def delete_all(
@@ -253,7 +207,7 @@ class Service:
     async def plan(self, sources: Sequence[Source], namespace: str) -> Plan:
         """What `apply` of the sources would do to the kernel; nothing is done."""
         bodies = self.validated(sources, namespace)
-        observed = await self.look()
+        observed = await self.keeper.look()
         plan: Plan = await self.threads.write(self._plan, bodies, observed)
         return plan
 
@@ -268,29 +222,11 @@ class Service:
                     self.sandboxes.pretend(agent, body)
             return agent.plan(observed, agent.state())
 
-    async def look(self, namespaces: Sequence[Netns] = ()) -> Observed:
-        """What the kernel holds of ours, now."""
-        question = await self.threads.write(self.agent.question, tuple(namespaces))
-        observed: Observed = await self.threads.read(self._look, question)
-        return observed
-
-    async def reconcile(self, namespaces: Sequence[Netns] = ()) -> Plan:
-        """Look at the node and at those pods' namespaces, and make them as desired."""
-        async with self._reconciling:
-            observed = await self.look(namespaces)
-            plan: Plan = await self.threads.write(self.agent.reconcile, observed)
-        for operation in plan.operations:
-            log.info("%s %s", type(operation).__name__.lower(), operation.what.key)
-        await self.networks.report()
-        if plan.operations or self.agent.lost:
-            self.sandboxes.check_wiring(self.agent.lost)
-        return plan
-
     async def explain(self, body: Body) -> tuple[Line, ...]:
         """Every kernel object of one sandbox, beside what is there."""
         sandbox_id = body["status"].get("sandboxID", "")
         path = body["status"].get("netns", {}).get("path", "")
-        observed = await self.look([Netns(path)] if path.startswith("/run/netns/") else ())
+        observed = await self.keeper.look([Netns(path)] if path.startswith("/run/netns/") else ())
         lines: tuple[Line, ...] = await self.threads.write(self.agent.explain, sandbox_id, observed)
         return lines
 
@@ -298,62 +234,36 @@ class Service:
         """Take everything away that podnet made on this machine; the agent ends afterwards."""
         names = [name_of(body) for body in self.objects.list("PodSandbox")]
         removed = {"podsandboxes": len(names), "podnetworks": len(self.objects.list("PodNetwork"))}
-        results = await asyncio.gather(
-            *(self.delete(name) for name in names), return_exceptions=True
-        )
-        notes = [str(result) for result in results if isinstance(result, BaseException)]
+        notes = await self._delete_sandboxes(names)
         for body in self.objects.list("PodNetwork"):
             name = name_of(body)
             await self.objects.remove(name)
             await self.networks.forget(name[2])
-        await self.reconcile()
-        await self.threads.write(self.agent.kernel.sweep)
+        try:
+            await self.keeper.reconcile()
+            await self.threads.write(self.agent.kernel.sweep)
+        except PodNetError as error:
+            notes.append(str(error))
         notes += [str(conflict) for conflict in self.agent.conflicts]
         self.emptied = not notes
         return {"removed": removed, "notes": notes}
 
-    # What goes on beside.
-
-    async def keep(self) -> None:
-        """Repair what changed, sweep what was removed, until cancelled."""
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self._repairing())
-            group.create_task(self._sweeping())
-
-    async def _repairing(self) -> None:
-        delay = FIRST_RETRY_SECONDS
-        next_round = time.monotonic() + RESYNC_SECONDS
-        while True:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(max(0.0, next_round - time.monotonic())):
-                    await self._changed.wait()
-            self._changed.clear()
-            try:
-                await self.networks.refresh()
-                await self.reconcile()
-                if time.monotonic() >= next_round:
-                    await self._inspect_pods()
-                    next_round = time.monotonic() + RESYNC_SECONDS
-                delay = FIRST_RETRY_SECONDS
-            except PodNetError as error:
-                log.warning("reconcile failed, again in %.1f s: %s", delay, error)
-                await asyncio.sleep(delay)
-                delay = min(delay * 2, LONGEST_RETRY_SECONDS)
-                self._changed.set()
-
-    async def _inspect_pods(self) -> None:
-        """Look into every pod's namespace, some at a time: nobody tells what changed in there."""
-        namespaces = await self.threads.write(self.agent.store.namespaces, "ready")
-        for begin in range(0, len(namespaces), PODS_A_LOOK):
-            some = [each.path for each in namespaces[begin : begin + PODS_A_LOOK]]
-            await self.reconcile(some)
-
-    async def _sweeping(self) -> None:
-        while True:
-            await self._sweep.wait()
-            await asyncio.sleep(SWEEP_SECONDS)
-            self._sweep.clear()
-            await self.threads.write(self.agent.kernel.sweep)
+    async def _delete_sandboxes(self, names: Sequence[Name]) -> list[str]:
+        """Delete them all at once; sentences about those that did not go."""
+        deletions = {name: asyncio.create_task(self.delete(name)) for name in names}
+        if deletions:
+            await asyncio.wait(deletions.values(), timeout=DOWN_SECONDS)
+        notes = []
+        for (_, namespace, name), task in deletions.items():
+            if not task.done():
+                task.cancel()
+                notes.append(
+                    f"PodSandbox/{namespace}/{name} is not gone after {DOWN_SECONDS:.0f} s: the"
+                    f" agent's log says why; `podnet down` tries again"
+                )
+            elif error := task.exception():
+                notes.append(str(error))
+        return notes
 
 
 def _warnings(body: Body) -> tuple[str, ...]:

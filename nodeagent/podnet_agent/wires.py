@@ -4,7 +4,7 @@ They go the one way of every attachment. They last as long as the sandbox's netw
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from ipaddress import ip_address, ip_network
 from typing import Any
 
@@ -50,7 +50,7 @@ class Wires:
             raise NotFound(f"podsandbox {name} has no interface {ifname} from podnet")
         self._sandboxes.refresh(name_of(owner))
 
-    async def users(self, network: str) -> Sequence[str]:
+    async def users(self, network: str) -> list[str]:
         """The sandboxes plugged into that network, as namespace/name."""
         records = await self._write(self._agent.store.records)
         return [
@@ -59,7 +59,7 @@ class Wires:
             if record.attachment.request.network == network
         ]
 
-    async def list(self) -> Sequence[Body]:
+    async def all(self) -> list[Body]:
         """Every attachment of this machine, oldest first."""
         records = await self._write(self._agent.store.records)
         return [_body(record.attachment) for record in records]

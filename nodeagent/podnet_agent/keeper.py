@@ -1,0 +1,111 @@
+"""Keeping the node as it should be: look, reconcile, again when something changed, now and then.
+
+An event says when to look, never what happened.
+"""
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Callable, Sequence
+
+from podnet.errors import PodNetError
+from podnet.objects import Netns, Observed
+from podnet.plan import Plan
+from podnet_agent.agent import Agent, Question
+from podnet_agent.networks import Networks
+from podnet_agent.sandboxes import Sandboxes
+from podnet_agent.threads import Threads
+
+log = logging.getLogger(__name__)
+
+RESYNC_SECONDS = 60.0
+"""How often everything is looked at though nothing was heard."""
+FIRST_RETRY_SECONDS, LONGEST_RETRY_SECONDS = 0.5, 30.0
+PODS_A_LOOK = 50
+"""Each takes some 0.3 ms of the reader, which should not be long away from the node."""
+SWEEP_SECONDS = 0.05
+"""How long removed links wait for company: with the deletion itself under 100 ms."""
+
+Look = Callable[[Question], Observed]
+
+
+class Keeper:
+    """Lives in the asyncio loop."""
+
+    def __init__(
+        self, agent: Agent, threads: Threads, networks: Networks, sandboxes: Sandboxes, look: Look
+    ) -> None:
+        self._agent, self._threads, self._look = agent, threads, look
+        self._networks, self._sandboxes = networks, sandboxes
+        self._reconciling = asyncio.Lock()  # one look and what follows from it at a time
+        self._changed = asyncio.Event()
+        self._sweep = asyncio.Event()
+        threads.written = self._written
+
+    def wake(self) -> None:
+        """Something of ours may have changed, in the kernel or among the objects: look soon."""
+        self._changed.set()
+
+    def _written(self) -> None:
+        if self._agent.kernel.trash:
+            self._sweep.set()
+
+    async def look(self, namespaces: Sequence[Netns] = ()) -> Observed:
+        """What the kernel holds of ours, now."""
+        question = await self._threads.write(self._agent.question, tuple(namespaces))
+        observed: Observed = await self._threads.read(self._look, question)
+        return observed
+
+    async def reconcile(self, namespaces: Sequence[Netns] = ()) -> Plan:
+        """Look at the node and at those pods' namespaces, and make them as desired."""
+        async with self._reconciling:
+            observed = await self.look(namespaces)
+            plan: Plan = await self._threads.write(self._agent.reconcile, observed)
+        for operation in plan.operations:
+            log.info("%s %s", type(operation).__name__.lower(), operation.what.key)
+        await self._networks.report()
+        if plan.operations or self._agent.lost:
+            self._sandboxes.check_wiring(self._agent.lost)
+        return plan
+
+    async def keep(self) -> None:
+        """Repair what changed, sweep what was removed, until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._repairing())
+            group.create_task(self._sweeping())
+
+    async def _repairing(self) -> None:
+        delay = FIRST_RETRY_SECONDS
+        next_round = time.monotonic() + RESYNC_SECONDS
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(max(0.0, next_round - time.monotonic())):
+                    await self._changed.wait()
+            self._changed.clear()
+            try:
+                await self._networks.refresh()
+                await self.reconcile()
+                if time.monotonic() >= next_round:
+                    await self._inspect_pods()
+                    next_round = time.monotonic() + RESYNC_SECONDS
+                delay = FIRST_RETRY_SECONDS
+            except PodNetError as error:
+                log.warning("reconcile failed, again in %.1f s: %s", delay, error)
+                await asyncio.sleep(delay)
+                delay = min(delay * 2, LONGEST_RETRY_SECONDS)
+                self._changed.set()
+
+    async def _inspect_pods(self) -> None:
+        """Look into every pod's namespace, some at a time: nobody tells what changed in there."""
+        namespaces = await self._threads.write(self._agent.store.namespaces, "ready")
+        for begin in range(0, len(namespaces), PODS_A_LOOK):
+            some = [each.path for each in namespaces[begin : begin + PODS_A_LOOK]]
+            await self.reconcile(some)
+
+    async def _sweeping(self) -> None:
+        while True:
+            await self._sweep.wait()
+            await asyncio.sleep(SWEEP_SECONDS)
+            self._sweep.clear()
+            await self._threads.write(self._agent.kernel.sweep)

@@ -1,0 +1,31 @@
+"""The agent's threads beside its loop: the writer, which alone changes things, and the reader."""
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+
+class Threads:
+    """The writer and the reader, one thread each, as coroutines of the loop see them."""
+
+    def __init__(self) -> None:
+        self.written: Callable[[], None] = lambda: None  # called in the loop after every write
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="writer")
+        self._reader = ThreadPoolExecutor(1, thread_name_prefix="reader")
+
+    async def write(self, function: Callable[..., Any], *args: Any) -> Any:
+        """Run in the writer thread: the only place where store and kernel are changed."""
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._writer, function, *args)
+        finally:
+            self.written()
+
+    async def read(self, function: Callable[..., Any], *args: Any) -> Any:
+        """Run in the reader thread."""
+        return await asyncio.get_running_loop().run_in_executor(self._reader, function, *args)
+
+    def close(self) -> None:
+        """Wait for what is under way."""
+        self._reader.shutdown()
+        self._writer.shutdown()
