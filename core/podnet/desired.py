@@ -9,6 +9,7 @@ from podnet.attachment import Attachment, PublishedPort
 from podnet.network import Network, Node
 from podnet.objects import (
     ALIAS_BYTES,
+    HOST,
     MARK,
     Address,
     Bridge,
@@ -118,6 +119,11 @@ def network_objects(network: Network) -> Iterator[KernelObject]:
     yield from _network_elements(network)
 
 
+def bridge_key(network: Network) -> Key:
+    """The identity of the network's bridge."""
+    return ("link", HOST, network.bridge)
+
+
 def namespace_objects(sandbox: Sandboxed) -> Iterator[KernelObject]:
     """A private network namespace with `lo` up and nothing else: Docker's mode none."""
     cause = f"{sandbox.owner} spec.network.mode"
@@ -143,6 +149,7 @@ def attachment_objects(network: Network, attachment: Attachment) -> Iterator[Ker
         pod_end=ifname,
         pod_mac=attachment.mac,
         cause=f"{owner} spec.network.podNetwork",
+        needs=(bridge_key(network), ("interface", netns, ifname)),
     )
     yield veth
     yield from _pod_sysctls(network, attachment, veth.key)
@@ -222,6 +229,7 @@ def accept_objects(network: Network, chain: DroppingChain) -> Iterator[KernelObj
             direction=direction,
             bridge=network.bridge,
             cause=f"{network.cause} spec.bridge.name",
+            needs=(bridge_key(network),),
         )
 
 
@@ -289,8 +297,13 @@ def _network_elements(network: Network) -> Iterator[Element]:
     name, cause = network.bridge, network.cause
 
     def element(container: str, match: str, field: str) -> Element:
-        because = f"{cause} spec.{field}"
-        return Element(container=container, match=match, cause=because, within=TABLE)
+        return Element(
+            container=container,
+            match=match,
+            cause=f"{cause} spec.{field}",
+            within=TABLE,
+            needs=(bridge_key(network),),
+        )
 
     yield element("pn_bridges", name, "bridge.name")
     yield element("pn_closed", name, "backend.type")

@@ -1,7 +1,8 @@
 """Kernel objects as values: what `desired` asks for and what is observed.
 
 An object compares by what the kernel can be asked about. `cause` (the field of the API object that
-wants it) and `within` (the object whose removal takes this one along) ride along uncompared.
+wants it), `within` (the object whose removal takes this one along) and `needs` (links that it uses,
+which have to be ours) ride along uncompared.
 """
 
 from collections.abc import Mapping
@@ -34,6 +35,7 @@ class _Owned:
     netns: Netns = HOST
     cause: str = field(default="", compare=False)
     within: Key | None = field(default=None, compare=False)
+    needs: tuple[Key, ...] = field(default=(), compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,6 +1,6 @@
 """Desired and observed in, operations out. The one decision behind attach, undo and repair."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
 
@@ -44,24 +44,24 @@ class Plan:
 def plan(desired: Iterable[KernelObject], observed: Observed) -> Plan:
     """The operations that turn what is observed into what is desired.
 
-    What lets traffic in goes first and comes last. Equal input gives equal output.
+    What lets traffic in goes first and comes last. Equal input gives equal output. Where something
+    foreign stands, nothing is put into it nor built upon it.
     """
-    wanted = _in_order(desired)
+    wanted = _in_order(_in_question(list(desired), observed))
     additions: list[Add | Change] = []
     conflicts: list[Conflict] = []
-    remade: set[Key] = set()  # what hung on these went with them
+    foreign = {key for key, found in observed.seen.items() if key in wanted and not found.ours}
+    without = set(foreign)  # with what is not made because of that
     for key, thing in wanted.items():
         found = observed.seen.get(key)
-        if not _in_scope(thing, observed):
-            if thing.within in remade:
-                additions.append(Add(thing))
+        groundless = thing.within in without or not foreign.isdisjoint(thing.needs)
+        if found is None and groundless:
+            without.add(key)
         elif found is None:
             additions.append(Add(thing))
-            if isinstance(thing, Namespace | Veth):
-                remade.add(key)
         elif not found.ours or isinstance(found.what, str):
             conflicts.append(_conflict(thing, found))
-        elif found.what != thing:
+        elif found.what != thing and not groundless:
             additions.append(Change(thing, found.what))
     return Plan((*_removals(wanted, observed), *additions), tuple(conflicts))
 
@@ -96,6 +96,20 @@ def _place(thing: KernelObject) -> tuple[int, Netns, int, Key]:
     else:
         stage = 2
     return (stage, thing.netns, thing.rank, thing.key)
+
+
+def _in_question(desired: Sequence[KernelObject], observed: Observed) -> Iterator[KernelObject]:
+    """What was looked at, and in places that were not, what went with something that is missing."""
+    missing = {
+        thing.key
+        for thing in desired
+        if isinstance(thing, Namespace | Veth)
+        and _in_scope(thing, observed)
+        and thing.key not in observed.seen
+    }
+    for thing in desired:
+        if _in_scope(thing, observed) or thing.within in missing:
+            yield thing
 
 
 def _in_scope(thing: KernelObject, observed: Observed) -> bool:

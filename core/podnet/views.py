@@ -8,7 +8,7 @@ from podnet.explain import Line
 from podnet.objects import KernelObject
 from podnet.plan import Add, Change, Operation, Plan
 
-UNSHOWN = {"cause", "within", "netns"}
+UNSHOWN = {"cause", "within", "needs", "netns"}
 """Fields that stand beside an object's own, or only order it."""
 
 

@@ -13,6 +13,7 @@ from podnet.desired import (
     NodeState,
     Sandboxed,
     attachment_objects,
+    bridge_key,
     desired,
     namespace_objects,
     port_objects,
@@ -62,6 +63,7 @@ class Agent:
     dropping: tuple[DroppingChain, ...] = ()
     conflicts: tuple[Conflict, ...] = ()  # of the last reconcile
     lost: frozenset[Netns] = frozenset()  # namespaces the last reconcile missed
+    foreign: Collection[Key] = frozenset()  # what the last reconcile found in ours' place
 
     def attach(self, request: AttachRequest, namespace: Sandboxed | None = None) -> Attachment:
         """Wire one interface of one sandbox, or leave nothing behind. For every kind of sandbox.
@@ -69,6 +71,11 @@ class Agent:
         With `namespace` the sandbox's network namespace is made first, in the same plan.
         """
         network = self.network(request.network)
+        if bridge_key(network) in self.foreign:
+            raise Conflict(
+                f"link {network.bridge} is not podnet's; {network.cause} spec.bridge.name wants it:"
+                f" remove it, or delete the network and choose another name"
+            )
         attachment = self.store.reserve(network, request)
         try:
             self.ports.hold(attachment.number, request.ports)
@@ -121,7 +128,7 @@ class Agent:
             self.demolish(namespace.sandbox_id)
 
     def question(self, namespaces: Iterable[Netns] = ()) -> Question:
-        """What has to be observed before `reconcile`, `plan` or `explain`: the node, and pods given."""
+        """What has to be observed, of the node and of pods given, before anything is decided."""
         places = {HOST, *namespaces}
         objects = [thing for thing in desired(self.state()) if thing.netns in places]
         before: dict[str, str | None] = dict(self.store.facts.sysctls())
@@ -144,6 +151,7 @@ class Agent:
         """
         todo = self.plan(self._without_younger(observed))
         self.conflicts = todo.conflicts
+        self.foreign = {key for key, found in observed.seen.items() if not found.ours}
         made_anew = {
             operation.what.path
             for operation in todo.operations
@@ -194,7 +202,7 @@ class Agent:
                         self.store.facts.record_sysctl(new.name, old)
 
     def _apply_all(self, pending: Sequence[Operation]) -> None:
-        """Carry out what can be carried out; then raise the first error with all their sentences."""
+        """Carry out what can be; then raise the first error with the sentences of all."""
         errors: list[PodNetError] = []
         while pending:
             try:

@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 from pyroute2 import IPRoute
 
-from podnet.errors import PodNetError
+from podnet.errors import Conflict, PodNetError
 from podnet.objects import HOST, Netns, Veth
 from podnet.plan import Operation, Plan, plan
 from podnet_agent import dumps
 from podnet_agent.dumps import RouteFacts
 from podnet_agent.links import link, links
 from podnet_agent.namespaces import entered, route_socket
-from support.host import Host
+from support.host import Host, until
 from support.node import Node
 from support.traffic import Place, icmp, reach, serve, tcp, udp
 from support.values import DUAL, NETWORK, V6, netns
@@ -334,6 +334,7 @@ def test_a_namespace_that_is_gone_is_missed_with_all_that_was_in_it(host: Host) 
     node.attach("web", DUAL)
     there = {key for key in node.look().seen if key[1] == WEB}
     host.run(["ip", "netns", "del", "podnet-web"])
+    until(lambda: "vethpn1" not in host.links(), "the end of the namespace, and of the pair")
     missed = {each.what.key for each in node.plan().operations}
     assert missed == there | {("namespace", HOST, WEB), ("link", HOST, "vethpn1")}
 
@@ -377,19 +378,23 @@ def test_a_foreign_link_in_a_bridges_place_is_named_and_left(host: Host) -> None
     host.run(["ip", "link", "add", "podnet0", "mtu", "1400", "type", "bridge"])
     before = host.links()["podnet0"]
     node = Node(host)
-    done = node.networks(NETWORK)
+    done = node.networks(DUAL)
     (conflict,) = done.conflicts
     assert str(conflict) == (
         "link podnet0 exists and is not podnet's (a link of kind bridge, index"
         f" {before['ifindex']}); PodNetwork/default spec.bridge.name wants it: remove it or choose"
         " another name"
     )
-    after = host.links()["podnet0"]
-    assert {name: after[name] for name in ("ifindex", "mtu", "address")} == {
-        name: before[name] for name in ("ifindex", "mtu", "address")
-    }
+    with pytest.raises(Conflict, match="link podnet0 is not podnet's"):
+        node.attach("web", DUAL)
+    assert host.links() == {"lo": host.links()["lo"], "podnet0": before}
+    assert host.ip_json("address", "show", "podnet0")[0]["addr_info"] == []
+    assert host.sysctl("net/ipv4/conf/podnet0/route_localnet") == "0"
+    assert not any("elem" in body for each in host.nft_json() for body in each.values())
     host.run(["ip", "link", "del", "podnet0"])
     assert "Add link podnet0" in words(node.reconcile().operations)
+    node.attach("web", DUAL)
+    assert node.plan() == Plan(())
 
 
 def test_a_foreign_link_in_a_pairs_place_is_named_and_left(host: Host) -> None:
@@ -416,10 +421,13 @@ def test_a_foreign_interface_in_a_pod_ends_place_is_named_and_left(host: Host) -
     assert f"interface eth0 in {WEB} exists and is not podnet's (a link of kind bridge" in str(
         conflict
     )
-    with pytest.raises(PodNetError, match="vethpn1"):
-        node.reconcile()
-    (found,) = host.ip_json("link", "show", "eth0", netns=WEB)
+    node.reconcile()
+    (found,) = host.ip_json("address", "show", "eth0", netns=WEB)
     assert found["linkinfo"]["info_kind"] == "bridge" and "UP" not in found["flags"]
+    assert found["addr_info"] == []
+    host.run(["ip", "link", "del", "eth0"], netns=WEB)
+    node.reconcile()
+    assert node.plan() == Plan(())
 
 
 def test_a_foreign_route_in_ours_place_is_named_and_left(host: Host) -> None:

@@ -304,6 +304,29 @@ def test_a_pod_that_was_looked_at_is_repaired() -> None:
     assert verbs(planned) == [("Add", "0.0.0.0/0")]
 
 
+def test_nothing_is_put_into_a_foreign_bridge_nor_built_upon_it() -> None:
+    wanted = [
+        *network_objects(NETWORK),
+        *namespace_objects(sandboxed()),
+        *attachment_objects(NETWORK, attachment()),
+    ]
+    bridge: Key = ("link", HOST, "podnet0")
+    found = plan(wanted, Observed({bridge: Seen("a link of kind bridge, index 7", ours=False)}))
+    assert [str(each).partition(" (")[0] for each in found.conflicts] == [
+        "link podnet0 exists and is not podnet's"
+    ]
+    only = [each.what for each in found.operations]
+    assert set(only) == set(namespace_objects(sandboxed()))
+
+
+def test_nothing_is_put_into_a_foreign_interface_of_a_pod() -> None:
+    wanted = [*network_objects(NETWORK), *attachment_objects(NETWORK, attachment())]
+    eth0: Key = ("interface", netns("web"), "eth0")
+    found = plan(wanted, Observed({eth0: Seen("a link of kind bridge, index 7", ours=False)}))
+    assert len(found.conflicts) == 1
+    assert {each.what for each in found.operations} == set(network_objects(NETWORK))
+
+
 def test_a_changed_pair_does_not_add_what_hangs_on_it() -> None:
     objects = list(attachment_objects(NETWORK, attachment()))
     found = [replace(x, up=False) if isinstance(x, Veth) else x for x in objects]
