@@ -39,12 +39,14 @@ _DEFINITION = """\
   set pn_self4 { type ipv4_addr . ipv4_addr; }
   set pn_self6 { type ipv6_addr . ipv6_addr; }
 
-  # route_localnet on the bridge would let pods reach what listens on the node's 127.0.0.1.
+  # route_localnet on the bridge would let pods reach what listens on the node's 127.0.0.1. A source
+  # must be routed back where it came from; asking @pn_own4 here would lose packets on every load,
+  # since the kernel fills a set of ranges a moment after the rules are in force.
   chain pn_guard {
     type filter hook prerouting priority raw; policy accept;
     iifname @pn_bridges ip daddr 127.0.0.0/8 drop
-    iifname @pn_bridges ip saddr != 0.0.0.0 iifname . ip saddr != @pn_own4 drop
-    iifname @pn_bridges ip6 saddr != { ::, fe80::/10 } iifname . ip6 saddr != @pn_own6 drop
+    iifname @pn_bridges ip saddr != 0.0.0.0 fib saddr . iif oif missing drop
+    iifname @pn_bridges ip6 saddr != { ::, fe80::/10 } fib saddr . iif oif missing drop
   }
 
   chain pn_ports {

@@ -23,6 +23,7 @@ OUTPUT_JSON = 1 << 4
 PROTOCOLS = {"tcp": "6", "udp": "17"}
 """nft looks names up in /etc/protocols, which a small machine may not have."""
 _NUMBERS = {6: "tcp", 17: "udp"}
+_LENGTHS = {"ipv4_addr": 32, "ipv6_addr": 128}
 
 Listed = dict[str, Any]
 
@@ -244,23 +245,26 @@ def _elements(objects: Sequence[Listed]) -> Iterator[Element]:
             match, verdict = element if "map" in thing else (element, "")
             yield Element(
                 container=container["name"],
-                match=_words(match, container["type"]),
+                match=_words(match, container["type"], ranges="flags" in container),
                 verdict=verdict and _words(verdict, container["map"].split(" . ")),
                 within=TABLE,
             )
 
 
-def _words(value: Any, types: str | list[str]) -> str:
+def _words(value: Any, types: str | list[str], *, ranges: bool = False) -> str:
     """A key or a value as words one ` . ` apart: podnet0 . 10.1.0.0/16, tcp . 80."""
     if isinstance(types, str):
         types = [types]
     parts = value["concat"] if isinstance(value, dict) and "concat" in value else [value]
-    return " . ".join(_word(part, type_) for part, type_ in zip(parts, types, strict=True))
+    words = (_word(part, kind, ranges=ranges) for part, kind in zip(parts, types, strict=True))
+    return " . ".join(words)
 
 
-def _word(part: Any, type_: str) -> str:
+def _word(part: Any, kind: str, *, ranges: bool) -> str:
     if isinstance(part, dict) and "prefix" in part:
         return f"{part['prefix']['addr']}/{part['prefix']['len']}"
-    if type_ == "inet_proto" and isinstance(part, int):
+    if ranges and kind in _LENGTHS:  # a range of one address
+        return f"{part}/{_LENGTHS[kind]}"
+    if kind == "inet_proto" and isinstance(part, int):
         return _NUMBERS.get(part, str(part))
     return str(part)
