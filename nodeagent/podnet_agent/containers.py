@@ -33,11 +33,11 @@ from podnet.errors import PodNetError
 from podnet.objects import Netns
 from podnet.sandbox import ContainerSpec, Sandbox
 from podnet_agent import files
+from podnet_agent.bundles import Bundles, Room
 from podnet_agent.objects import Write
 from podnet_agent.paths import Paths
 from podnet_agent.runs import Run, files_of
-from podnet_agent.runtime import bundle, rootfs, runc
-from podnet_agent.runtime.images import Images
+from podnet_agent.runtime import runc
 from podnet_agent.runtime.runc import CannotRun, Files, Runtime
 
 CGROUPS = Path("/sys/fs/cgroup")
@@ -69,14 +69,13 @@ class Containers:
     def __init__(self, paths: Paths, write: Write) -> None:
         self._paths, self._write = paths, write
         self._runtime = Runtime(paths.run / "runc")
-        self._images = Images(paths.images)
-        self._machine = os.uname().machine
+        self._bundles = Bundles(paths.images)
         self._sandboxes: dict[str, Kept] = {}
         self.exited: Callable[[str], None] = lambda sandbox_id: None
 
     async def adopt(self, sandbox_ids: Iterable[str]) -> None:
         """Watch the containers that an earlier agent left; other sandboxes' are removed."""
-        await asyncio.to_thread(self._images.clear)
+        await asyncio.to_thread(self._bundles.images.clear)
         wanted = set(sandbox_ids)
         found = {name.partition("-")[0] for name in _names(self._paths.run / "containers")}
         found |= set(_names(self._paths.run / "sandboxes"))
@@ -215,45 +214,22 @@ class Containers:
             await kept.runs[spec.name].end(0.0)
         run = self._run(sandbox.id, kept, spec.name)
         try:
-            config = await self._config(sandbox, home, spec, run.files, tty=tty)
-        except BaseException:
+            config = await self._bundles.make(run.files, self._room(sandbox, home), spec, tty=tty)
+        except Exception:
             await run.clean()
             raise
         await run.make(config, stdin=stdin, tty=tty, held=held)
         kept.runs[spec.name] = run
         kept.containers[spec.name] = replace(kept.containers[spec.name], id=run.files.id)
 
-    async def _config(
-        self, sandbox: Sandbox, home: Home, spec: ContainerSpec, at: Files, *, tty: bool
-    ) -> str:
-        """Mount the container's root and return its OCI config."""
-        _check_mounts(spec)
-        image = await self._images.get(spec.image)
-        for folder in (at.bundle, at.record):
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        root = rootfs.mount(at.bundle, image.root)
-        folder = self._paths.sandbox(sandbox.id)
-        owner = self._paths.sandbox(home.joined) if home.joined else folder
-        place = bundle.Place(
-            id=at.id,
-            root=root,
-            files=owner,
-            shm=folder / "shm",
-            netns=home.netns,
-            ipc=folder / "ipc",
-            uts=folder / "uts",
-            hostname=files.read_hostname(owner),
-            tmpfs=image.tmpfs,
-            hidden=image.hidden,
-        )
-        user = rootfs.find_user(root, spec.user or image.config.user)
-        return bundle.config(spec, image.config, user, place, self._machine, tty=tty)
+    def _room(self, sandbox: Sandbox, home: Home) -> Room:
+        owner = sandbox.id if home.joined is None else home.joined
+        return Room(self._paths.sandbox(sandbox.id), self._paths.sandbox(owner), home.netns)
 
     async def _prepare(self, sandbox: Sandbox, home: Home) -> None:
-        folder = self._paths.sandbox(sandbox.id)
-        if not files.is_prepared(folder):
-            owner = self._paths.sandbox(home.joined) if home.joined else None
-            await self._write(files.prepare, folder, sandbox, home.addresses, owner)
+        room = self._room(sandbox, home)
+        if not files.is_prepared(room.folder):
+            await self._write(files.prepare, room.folder, sandbox, home.addresses, room.owner)
 
     def _find(self, sandbox_id: str, kept: Kept) -> None:
         """Watch what lies there of this sandbox and is not known."""
@@ -314,15 +290,6 @@ async def _start(kept: Kept, name: str) -> None:
     except PodNetError:
         kept.containers[name] = before
         raise
-
-
-def _check_mounts(spec: ContainerSpec) -> None:
-    for mount in spec.mounts:
-        if not os.path.exists(mount.source):
-            raise PodNetError(
-                f"container {spec.name}: mount source {mount.source} does not exist: create it"
-                f" first"
-            )
 
 
 def _state(run: Run) -> State:

@@ -24,17 +24,15 @@ def is_prepared(folder: Path) -> bool:
     return os.path.ismount(folder / "uts")
 
 
-def prepare(
-    folder: Path, sandbox: Sandbox, addresses: Sequence[IPAddress], owner: Path | None
-) -> None:
+def prepare(folder: Path, sandbox: Sandbox, addresses: Sequence[IPAddress], owner: Path) -> None:
     """The folder has all that is shared. In the writer thread, which alone may unshare.
 
-    `owner`: the folder of the sandbox that is joined, whose three files and hostname count.
+    `owner`: the folder whose three files and hostname count: the joined sandbox's, else its own.
     """
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if owner is None:
+    if owner == folder:
         write_files(folder, sandbox, addresses)
-    hostname = read_hostname(owner or folder)
+    hostname = read_hostname(owner)
     if not os.path.ismount(folder / "shm"):
         rootfs.mount_shm(folder / "shm")
     pins = {name: folder / name for name in NAMESPACES}

@@ -18,6 +18,7 @@ log = logging.getLogger(__name__)
 
 KILL_SECONDS = 10.0
 """How long a killed process may take to be gone; longer is a device that does not answer."""
+KILL_AGAIN_SECONDS = 0.1
 
 
 class Run:
@@ -38,7 +39,7 @@ class Run:
             if held:
                 self.files.held.touch()
             await self._runtime.create(self.files, stdin=stdin, tty=tty)
-        except BaseException:
+        except Exception:  # not where the agent ends: conmon goes on, the next agent looks
             await self.clean()
             raise
         self.watch()
@@ -91,13 +92,7 @@ class Run:
             if grace_seconds > 0 and runc.heeds(self.files, signal.SIGTERM):
                 runc.send(self.files, signal.SIGTERM)
                 await self._within(grace_seconds)
-            if not self._ended.is_set():
-                runc.send(self.files, signal.SIGKILL)
-                if not await self._within(KILL_SECONDS):
-                    raise PodNetError(
-                        f"container {self.files.id} is there {KILL_SECONDS:.0f} s after SIGKILL:"
-                        f" its process {self.first_pid()} waits for a device or a file system"
-                    )
+            await self._kill()
         await self.clean()
 
     async def clean(self) -> None:
@@ -121,11 +116,23 @@ class Run:
         reason = "OOMKilled" if code and self.files.oom.exists() else ""
         return exited(container, code, at, reason=reason)
 
-    async def _within(self, seconds: float) -> bool:
+    async def _kill(self) -> None:
+        """It has ended. The signal is sent again: a container in the making has no process yet."""
+        deadline = time.monotonic() + KILL_SECONDS
+        while not self._ended.is_set():
+            if time.monotonic() > deadline:
+                raise PodNetError(
+                    f"container {self.files.id} is there {KILL_SECONDS:.0f} s after SIGKILL: its"
+                    f" process {self.first_pid()} waits for a device or a file system"
+                )
+            runc.send(self.files, signal.SIGKILL)
+            await self._within(KILL_AGAIN_SECONDS)
+
+    async def _within(self, seconds: float) -> None:
+        """It has ended, or the time is up."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._ended.wait()
-        return self._ended.is_set()
 
     async def _clean_later(self) -> None:
         """What can't be cleaned now is tried again before the next run, and at the end."""

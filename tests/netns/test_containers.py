@@ -256,6 +256,17 @@ def test_host_mode_has_the_machines_network_and_copies_of_its_files(machine: Pod
     machine.run("delete", "podsandbox", "hosted")
 
 
+def test_in_bridge_mode_hosts_has_the_sandboxs_address(machine: Podnet) -> None:
+    aliases = [{"ip": "192.0.2.1", "hostnames": ["db", "db.example"]}]
+    machine.up(sandbox("bridged", {}, mode="Bridge", hostAliases=aliases, hostname="web"))
+    ip = machine.json("get", "psb", "bridged")["status"]["podIPs"][0]["ip"]
+    hosts = inside(machine, "bridged", "cat /etc/hosts").splitlines()
+    assert hosts[0] == "127.0.0.1\tlocalhost"
+    assert hosts[-2:] == ["192.0.2.1\tdb db.example", f"{ip}\tweb"]
+    assert inside(machine, "bridged", "getent hosts web | tr -s ' '") == f"{ip} web"
+    machine.run("delete", "podsandbox", "bridged")
+
+
 def test_logs_have_both_streams(machine: Podnet) -> None:
     script = "echo one; echo two >&2; echo three; exec sleep 1000"
     machine.up(sandbox("logged", {"command": ["sh", "-c", script]}))

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from podnet.errors import PodNetError
-from podnet_agent.runtime import runc, unpack
+from podnet_agent.runtime import rootfs, runc, unpack
 from podnet_agent.runtime.archives import BadImage, Contents, image_config, read_archive
 from podnet_agent.runtime.bundle import ImageConfig
 
@@ -33,11 +33,13 @@ NEW = "new-"
 class Image:
     """A tree, read only, with what its maker says of the process in it.
 
-    In a container's sight `tmpfs` are empty folders, and `hidden` can't be read.
+    `parts` are folders of it with file systems of their own. In a container's sight `tmpfs` are
+    empty folders, and `hidden` can't be read.
     """
 
     root: Path
     config: ImageConfig
+    parts: tuple[str, ...] = ()
     tmpfs: tuple[str, ...] = ()
     hidden: tuple[str, ...] = ()
 
@@ -48,6 +50,13 @@ class Images:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._machine = os.uname().machine
+        self._host = Image(
+            root=Path("/"),
+            config=ImageConfig(),
+            parts=rootfs.parts_of_machine(),
+            tmpfs=HOST_TMPFS,
+            hidden=(str(folder.parent),),
+        )
         self._unpacking: dict[str, asyncio.Lock] = {}
 
     def clear(self) -> None:
@@ -58,7 +67,7 @@ class Images:
     async def get(self, reference: str) -> Image:
         """The image, unpacked where it was not yet; PodNetError says why it can't be had."""
         if reference == HOST:
-            return Image(Path("/"), ImageConfig(), HOST_TMPFS, (str(self._folder.parent),))
+            return self._host
         path, name = _parted(reference)
         contents = await asyncio.to_thread(read_archive, path, name, self._machine)
         folder = self._folder / contents.digest.removeprefix("sha256:")
@@ -102,8 +111,8 @@ def _parted(reference: str) -> tuple[Path, str | None]:
         if path.startswith("/") and os.path.exists(path):
             return Path(path), name or None
     if reference.startswith("/"):
-        raise PodNetError(f"image {reference} does not exist: write the path of an archive that is")
-    raise PodNetError(
+        raise BadImage(f"image {reference} does not exist: write the path of an archive that is")
+    raise BadImage(
         f"image {reference} is neither `host` nor an absolute path: podnet takes the machine's own"
         f" root, or an archive that `docker save -o /PATH {reference}` writes; it pulls none"
     )

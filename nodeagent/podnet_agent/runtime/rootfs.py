@@ -1,9 +1,12 @@
 """A container's root: the image's tree with a private writable layer above, and who lives in it."""
 
+import contextlib
 import ctypes
+import errno
 import os
 import shutil
 import struct
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,6 +21,10 @@ _OPEN_HOW = struct.Struct("3Q")
 MS_NOSUID, MS_NODEV, MS_NOEXEC = 2, 4, 8
 SHM_BYTES = 64 << 20
 """Docker's size of /dev/shm."""
+DISK_FILE_SYSTEMS = frozenset(
+    ("ext2", "ext3", "ext4", "xfs", "btrfs", "f2fs", "zfs", "overlay", "erofs", "squashfs")
+)
+NOT_OF_ROOT = frozenset(("proc", "sys", "dev", "run", "tmp", "mnt", "media", "boot", "snap"))
 HIGHEST_ID = (1 << 31) - 1
 """Docker's bound of a user's or group's number (moby/sys, user)."""
 
@@ -28,14 +35,48 @@ class NoSuchUser(PodNetError):
     """The image has no user or group of that name."""
 
 
-def mount(folder: Path, lower: Path) -> Path:
-    """Mount `lower` with a writable layer that lies in `folder`, there as `rootfs`."""
-    for name in ("upper", "work", "rootfs"):
-        (folder / name).mkdir(mode=0o755, exist_ok=True)
-    options = f"lowerdir={_quoted(lower)},upperdir={folder}/upper,workdir={folder}/work"
+class TooDeep(PodNetError):
+    """The kernel takes no mount like that here: overlays lie over overlays."""
+
+
+def mount(folder: Path, lower: Path, parts: Sequence[str] = ()) -> Path:
+    """Mount `lower` with a writable layer that lies in `folder`, there as `rootfs`.
+
+    The folders `parts` of `lower`, which are mounts themselves, have a layer of their own each: an
+    overlay does not see what is mounted in its lower layer.
+    """
     target = folder / "rootfs"
-    _mount("overlay", target, 0, options)
+    target.mkdir(mode=0o755, exist_ok=True)
+    _overlay(lower, folder, "", target)
+    for number, part in enumerate(parts):
+        # Overlays lie over each other two deep at most; then the folder stays as the root has it.
+        with contextlib.suppress(TooDeep):
+            _overlay(lower / part.lstrip("/"), folder, str(number), target / part.lstrip("/"))
     return target
+
+
+def parts_of_machine() -> tuple[str, ...]:
+    """The machine's folders with file systems of their own that belong to its root: /usr, /home.
+
+    What is mounted deeper is of programs' own (other containers' roots); boot files, media and what
+    the kernel makes up are left out.
+    """
+    found = set()
+    for line in Path("/proc/self/mountinfo").read_text().splitlines():
+        before, after = line.split(" - ", 1)
+        path, kind = before.split(" ")[4], after.split(" ", 1)[0]
+        top = path.split("/")[1]
+        if kind in DISK_FILE_SYSTEMS and top not in NOT_OF_ROOT and 1 <= path.count("/") <= 2:
+            found.add(path)
+    return tuple(sorted(found - {"/"}))
+
+
+def _overlay(lower: Path, folder: Path, number: str, target: Path) -> None:
+    upper, work = folder / f"upper{number}", folder / f"work{number}"
+    for layer in (upper, work):
+        layer.mkdir(mode=0o755, exist_ok=True)
+    options = f"lowerdir={_quoted(lower)},upperdir={upper},workdir={work}"
+    _mount("overlay", target, 0, options)
 
 
 def remove_tree(folder: Path, mounted: str = "rootfs") -> None:
@@ -55,7 +96,8 @@ def _mount(kind: str, target: Path, flags: int, options: str) -> None:
     name = kind.encode()
     if _libc.mount(name, str(target).encode(), name, ctypes.c_ulong(flags), options.encode()) < 0:
         code = ctypes.get_errno()
-        raise PodNetError(
+        error = TooDeep if code == errno.EINVAL else PodNetError
+        raise error(
             f"{kind} can't be mounted on {target}: {os.strerror(code)} ({options}): `podnet doctor`"
             f" says what this machine lacks"
         )

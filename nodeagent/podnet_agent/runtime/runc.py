@@ -19,8 +19,8 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from podnet.errors import PodNetError
-from podnet_agent.runtime.bundle import PATH
+from podnet.errors import Invalid, PodNetError, Problem
+from podnet_agent.runtime.bundle import PATH, TERM
 
 LOG_BYTES = 10 << 20
 """A longer log begins anew: the kubelet's containerLogMaxSize; it lies in memory."""
@@ -31,11 +31,11 @@ NOT_FOUND, NOT_ALLOWED = 127, 126
 """What a shell, and `docker run`, exit with for a command that is not there, or no program."""
 
 
-class CannotRun(PodNetError):
+class CannotRun(Invalid):
     """The command can't be executed; `exit_code` as a shell would give it."""
 
-    def __init__(self, message: str, exit_code: int) -> None:
-        super().__init__(message)
+    def __init__(self, name: str, message: str, exit_code: int) -> None:
+        super().__init__([Problem(f"container {name}", message)])
         self.exit_code = exit_code
 
 
@@ -152,7 +152,8 @@ class Runtime:
 
     def exec_argv(self, files: Files, *, tty: bool) -> list[str]:
         """What runs a command in the container: the command's words are appended."""
-        return self._runc("exec", *(["--tty"] if tty else []), files.id)
+        terminal = ["--tty", "--env", f"TERM={TERM}"] if tty else []
+        return self._runc("exec", *terminal, files.id)
 
     def _runc(self, *words: str) -> list[str]:
         return [find("runc"), "--root", str(self._state), *words]
@@ -313,7 +314,7 @@ def _failure(name: str, said: str) -> PodNetError:
     if words.startswith("exec: "):
         command = words.removeprefix("exec: ")
         if "not found" in words or "no such file" in words:
-            return CannotRun(f"container {name}: command {command}", NOT_FOUND)
+            return CannotRun(name, f"command {command}", NOT_FOUND)
         if "permission denied" in words or "is a directory" in words:
-            return CannotRun(f"container {name}: command {command}", NOT_ALLOWED)
+            return CannotRun(name, f"command {command}", NOT_ALLOWED)
     return PodNetError(f"container {name}: {words}")

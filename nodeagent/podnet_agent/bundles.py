@@ -1,0 +1,67 @@
+"""From what a container is to be to its bundle: image, root file system, OCI config."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from podnet.errors import Invalid, Problem
+from podnet.objects import Netns
+from podnet.sandbox import ContainerSpec
+from podnet_agent import files
+from podnet_agent.runtime import bundle, rootfs
+from podnet_agent.runtime.archives import BadImage
+from podnet_agent.runtime.images import Images
+from podnet_agent.runtime.rootfs import NoSuchUser
+from podnet_agent.runtime.runc import Files
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """What a sandbox gives its containers: a folder of what they share, files, the netns."""
+
+    folder: Path
+    owner: Path
+    netns: Netns
+
+
+class Bundles:
+    """Makes the bundles of this machine's containers. Lives in the asyncio loop."""
+
+    def __init__(self, folder: Path) -> None:
+        self.images = Images(folder)
+        self._machine = os.uname().machine
+
+    async def make(self, at: Files, room: Room, spec: ContainerSpec, *, tty: bool) -> str:
+        """The container's root is mounted; returns the text of its OCI config.
+
+        Invalid says what of the spec can't be had. What was made is the caller's to remove.
+        """
+        _check_mounts(spec)
+        try:
+            image = await self.images.get(spec.image)
+            for folder in (at.bundle, at.record):
+                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            root = rootfs.mount(at.bundle, image.root, image.parts)
+            user = rootfs.find_user(root, spec.user or image.config.user)
+        except (BadImage, NoSuchUser) as error:
+            raise Invalid([Problem(f"container {spec.name}", str(error))]) from error
+        place = bundle.Place(
+            id=at.id,
+            root=root,
+            files=room.owner,
+            shm=room.folder / "shm",
+            netns=room.netns,
+            ipc=room.folder / "ipc",
+            uts=room.folder / "uts",
+            hostname=files.read_hostname(room.owner),
+            tmpfs=image.tmpfs,
+            hidden=image.hidden,
+        )
+        return bundle.config(spec, image.config, user, place, self._machine, tty=tty)
+
+
+def _check_mounts(spec: ContainerSpec) -> None:
+    for mount in spec.mounts:
+        if not os.path.exists(mount.source):
+            problem = f"mount source {mount.source} does not exist: create it first"
+            raise Invalid([Problem(f"container {spec.name}", problem)])
