@@ -45,6 +45,7 @@ packages:
 	@echo "installing Python packages into .venv"
 	@$(PYTHON) -m venv .venv
 	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	@$(BIN)/pip uninstall --quiet --yes setuptools # nothing needs it, and every start would load a part
 	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 

@@ -1,15 +1,15 @@
 """The agent's socket: one request a connection, JSON there, JSON or lines of JSON back.
 
 HTTP/1.0, where an answer ends with the connection. `podnet get` loads this module, so there is no
-http.client, typing or dataclasses here, and `_socket`, which makes the system calls, without
-`socket`, which wraps it: each of those would cost it more than all of its own work.
+http.client, typing or dataclasses here, and `_socket` and `_json`, which do the work, without
+`socket` and `json`, which wrap them: each of those would cost it more than all of its own work.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import sys
+from _json import make_scanner
 from _socket import AF_UNIX, SO_PEERCRED, SOL_SOCKET
 from _socket import socket as Socket
 
@@ -63,6 +63,25 @@ class Refused(Failure):
         return f"Error from server ({self.reason}): {self.message}"
 
 
+class _Scanner:
+    """How json.JSONDecoder has its scanner work (Lib/json/decoder.py)."""
+
+    strict = True
+    object_hook = object_pairs_hook = None
+    parse_float, parse_int, parse_constant = float, int, float
+
+
+_scan = make_scanner(_Scanner)  # type: ignore[arg-type] # typeshed knows one caller only
+
+
+def parsed(text: str) -> Any:
+    """The JSON value in a text without blanks around it; ValueError where there is none."""
+    try:
+        return _scan(text, 0)[0]
+    except StopIteration:
+        raise ValueError("no JSON") from None
+
+
 def socket_path() -> str:
     """Where the agent listens."""
     return os.environ.get("PODNET_SOCKET") or "/run/podnet/agent.sock"
@@ -92,7 +111,7 @@ class Request:
         self._what = f"{method} {path}"
         self._socket = _connect()
         self._read = b""
-        self._send(b"" if body is None else json.dumps(body).encode())
+        self._send(b"" if body is None else _encoded(body))
 
     def answer(self) -> Any:
         """The whole answer, None where it is empty."""
@@ -107,7 +126,7 @@ class Request:
         if code >= 400:
             self._whole(code)
         while True:
-            yield json.loads(self._up_to(b"\n"))
+            yield parsed(self._up_to(b"\n").decode())
 
     def limit(self, seconds: float) -> None:
         """From now on wait so long, and no longer, for the next piece of the answer."""
@@ -140,7 +159,7 @@ class Request:
         while self._more():
             pass
         try:
-            body = json.loads(self._read) if self._read else None
+            body = parsed(self._read.decode().strip()) if self._read else None
         except ValueError:
             if code < 400:
                 raise self._cut_off() from None
@@ -169,6 +188,12 @@ class Request:
             piece = b""
         self._read += piece
         return piece != b""
+
+
+def _encoded(body: Any) -> bytes:
+    import json
+
+    return json.dumps(body).encode()
 
 
 def _connect() -> Socket:
