@@ -1,5 +1,6 @@
 """The look at the kernel that a question asks for. Lives in the reader thread."""
 
+from podnet.errors import Retryable
 from podnet.objects import Observed
 from podnet_agent.agent import Question
 from podnet_agent.forward import Forward
@@ -17,18 +18,21 @@ class Looker:
     def __call__(self, question: Question) -> Observed:
         """Links, addresses, routes, settings, namespaces, the table and foreign chains.
 
-        PodNetError or OSError where the kernel does not answer.
+        PodNetError where the kernel does not answer.
         """
         if self._others is None:
             self._others = Table(), Forward()
-        observed = observe(
-            question.wanted,
-            question.newest,
-            question.sysctls,
-            question.namespaces,
-            others=(other.listing() for other in self._others),
-            known=self._links,
-        )
+        try:
+            observed = observe(
+                question.wanted,
+                question.newest,
+                question.sysctls,
+                question.namespaces,
+                others=(other.listing() for other in self._others),
+                known=self._links,
+            )
+        except OSError as error:  # no file descriptor, no memory
+            raise Retryable(f"the kernel can't be read: {error}") from error
         self._links = {
             seen.ifindex: name
             for (kind, _, name), seen in observed.seen.items()

@@ -1,14 +1,18 @@
 """`podnet doctor` says what a machine lacks, with the command that gets it, and leaves no trace."""
 
 import json
+import os
 import shutil
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from podnet_agent.checks import Check
+from podnet_agent.trials import Trial
 from support.host import Host
 from support.node import Node
 from support.podnet import Podnet
@@ -74,6 +78,42 @@ def test_programs_that_are_missing_are_named_with_their_package(host: Host) -> N
         "runc": "apt-get install runc",
         "conmon": "apt-get install conmon",
     }
+
+
+def test_a_library_that_is_missing_is_named_with_its_package(host: Host) -> None:
+    known = host.run(["ldconfig", "-p"]).stdout.splitlines()
+    (path,) = (line.split()[-1] for line in known if line.split()[0] == "libnftables.so.1")
+    host.run(["mount", "--bind", "/dev/null", path])
+    code, found = doctor(host)
+    assert (code, verdicts(found, "missing")) == (
+        1,
+        {"libnftables": "apt-get install libnftables1"},
+    )
+    assert "rules" not in found
+
+
+@pytest.mark.parametrize(
+    ("attempt", "sentence"),
+    [
+        pytest.param(os.getcwd, "it works", id="one that works"),
+        pytest.param(
+            partial(os.rmdir, "/nowhere"),
+            "it does not: [Errno 2] No such file or directory: '/nowhere'",
+            id="one that is refused",
+        ),
+        pytest.param(partial(int, "x"), "it does not: it ended before it was done", id="a bug"),
+        pytest.param(os.abort, "it does not: it was killed", id="one that is killed"),
+        pytest.param(
+            partial(Path("/tmp/podnet-trial").touch), "it works", id="one that writes to /tmp"
+        ),
+    ],
+)
+def test_a_trial_ends_in_a_verdict(host: Host, attempt: Any, sentence: str) -> None:
+    trial = ("thing", attempt, "it works", "it does not", "modprobe thing")
+    check = Node(host).call("podnet_agent.trials:tried", Trial(*trial))
+    verdict = ("ok", "") if sentence == "it works" else ("missing", "modprobe thing")
+    assert check == Check("thing", verdict[0], sentence, verdict[1])
+    assert not Path("/tmp/podnet-trial").exists()
 
 
 def test_whoever_is_not_root_is_told_first(host: Host) -> None:

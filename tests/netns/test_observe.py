@@ -1,6 +1,7 @@
 """What was built is seen as built, what was damaged is repaired, what is foreign is left."""
 
 import shlex
+import socket
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
@@ -527,6 +528,41 @@ def test_gone_already_is_success(host: Host, command: str) -> None:
     assert set(host.links()) == {"lo"}
     assert host.ip_json("netns") == []
     assert host.nft_json() == []
+
+
+# --- while others are busy ---
+
+
+class Counted(socket.socket):
+    """A socket that counts what is asked through it."""
+
+    sends = 0
+
+    def send(self, *args: Any) -> int:
+        """Ask."""
+        self.sends += 1
+        return super().send(*args)
+
+
+def test_a_dump_that_was_interrupted_is_asked_for_again(host: Host) -> None:
+    """The kernel says so of a dump that may lack what was there all the time."""
+    names = [f"va{n}" for n in range(200)]
+    lines = "".join(f"link add {name} type veth peer name {name}b\n" for name in names)
+    host.run(["ip", "-batch", "-"], input=lines)
+    there = {*names, *(f"{name}b" for name in names)}
+    churn = "while :; do ip link add vx type veth peer name vy; ip link del vx; done"
+    busy = host.popen(["sh", "-c", churn])
+    dumped = 0
+    with entered(Netns(str(host.netns_path))), Counted(fileno=route_socket().detach()) as route:
+
+        def asked_again() -> bool:
+            nonlocal dumped
+            dumped += 1
+            assert there <= {each.name for each in links(route)}
+            return route.sends > dumped
+
+        until(asked_again, "a dump that was interrupted", 10)
+    busy.kill()
 
 
 # --- pyroute2 reads the same ---
