@@ -113,10 +113,12 @@ class _User:
     ended: bool
 
     def overlaps(self, port: int, address: IPAddress) -> bool:
-        """Whether the two cannot both be bound. An IPv6 wildcard may hold IPv4 as well."""
+        """Whether the two cannot both be bound. An IPv6 wildcard may have taken IPv4 as well."""
         if port != self.port:
             return False
-        return self.address == address or 0 in (int(self.address), int(address))
+        if self.address.version == address.version:
+            return self.address == address or 0 in (int(self.address), int(address))
+        return self.address == IPv6Address(0)
 
 
 def _users(protocol: str) -> Iterator[_User]:
@@ -135,7 +137,9 @@ def _users(protocol: str) -> Iterator[_User]:
 def _address(text: str) -> IPAddress:
     """The kernel prints addresses as 32-bit words in its own byte order."""
     words = [int(text[at : at + 8], 16) for at in range(0, len(text), 8)]
-    return ip_address(b"".join(word.to_bytes(4, sys.byteorder) for word in words))
+    address = ip_address(b"".join(word.to_bytes(4, sys.byteorder) for word in words))
+    mapped = address.ipv4_mapped if address.version == 6 else None
+    return mapped or address
 
 
 def _process(inode: str) -> str:
