@@ -13,6 +13,8 @@ import socket
 import struct
 from collections.abc import Iterable
 
+from podnet.addresses import IPAddress
+from podnet.errors import Retryable
 from podnet.objects import MARK, RTPROT, TRASH_GROUP
 from podnet_agent import dumps
 from podnet_agent.dumps import (
@@ -25,10 +27,11 @@ from podnet_agent.dumps import (
     RT_SCOPE_LINK,
     RTPROT_KERNEL,
     Message,
+    RouteFacts,
     attributes,
     messages,
 )
-from podnet_agent.links import AF_BRIDGE, DELLINK, NEWLINK, Link, decode, family, links
+from podnet_agent.links import AF_BRIDGE, DELLINK, NEWLINK, Link, decode, family, link, links
 from podnet_agent.machine import is_default
 from podnet_agent.namespaces import RECEIVE_BUFFER, SO_RCVBUFFORCE, route_socket
 from podnet_agent.observe import is_marked
@@ -56,7 +59,7 @@ FORWARD_CHAINS = (b"FORWARD\0", b"DOCKER-USER\0")
 RECEIVES = 256
 """At one call, at most: the loop has others to serve, and calls again while there is more."""
 
-_I32, _U32 = struct.Struct("=i"), struct.Struct("=I")
+_I32 = struct.Struct("=i")
 
 
 class Events:
@@ -70,8 +73,9 @@ class Events:
             self._either.register(each, select.EPOLLIN)
         self._own = _OwnPorts()
         self._links: dict[int, Link] = {}  # ours, and the uplinks
-        self._uplinks: set[int] = set()
+        self._defaults = _Defaults(())
         self._learn()
+        self._lost = False
 
     def fileno(self) -> int:
         """Readable while there is something to read."""
@@ -79,16 +83,20 @@ class Events:
 
     def read(self) -> bool:
         """Whether something that concerns us changed; also when the kernel had to drop news."""
-        concerned = False
+        concerned = self._lost
         try:
+            if self._lost:
+                self._learn()
+                self._lost = False
             concerned |= self._hear_route(_received(self._route))
             concerned |= self._hear_nft(_received(self._nft))
         except OSError as error:
             if error.errno != errno.ENOBUFS:  # more came than the buffer holds
                 raise
-            self._learn()
-            return True
-        return concerned
+            self._lost = True
+        except Retryable:  # too busy to be learned now; the next message is another occasion
+            self._lost = True
+        return concerned or self._lost
 
     def close(self) -> None:
         """Hear no more."""
@@ -98,14 +106,11 @@ class Events:
 
     def _learn(self) -> None:
         with route_socket() as route:
-            routes = dumps.routes(route)
-            self._uplinks = {
-                facts.ifindex for facts in routes if facts.ifindex and is_default(facts)
-            }
+            self._defaults = _Defaults(dumps.routes(route))
             self._links = {
-                link.ifindex: link
-                for link in links(route)
-                if is_marked(link) or link.ifindex in self._uplinks
+                each.ifindex: each
+                for each in links(route)
+                if is_marked(each) or self._defaults.lead_to(each.ifindex)
             }
 
     def _hear_route(self, received: Iterable[Message]) -> bool:
@@ -138,7 +143,9 @@ class Events:
         if now.group == TRASH_GROUP:  # where only we put a link
             self._links.pop(now.ifindex, None)
             return False
-        if is_marked(now) or now.ifindex in self._uplinks:
+        if not now.up:
+            self._defaults.forget(now.ifindex)
+        if is_marked(now) or self._defaults.lead_to(now.ifindex):
             self._links[now.ifindex] = now
         else:
             self._links.pop(now.ifindex, None)
@@ -146,7 +153,7 @@ class Events:
 
     def _link_gone(self, message: Message) -> bool:
         gone = decode(message)
-        self._uplinks.discard(gone.ifindex)
+        self._defaults.forget(gone.ifindex)
         known = self._links.pop(gone.ifindex, None) is not None
         if gone.group == TRASH_GROUP:
             return False
@@ -169,15 +176,26 @@ class Events:
         facts = dumps.route_of(message)
         if facts is None:
             return False
-        if is_default(facts) and facts.ifindex:
-            self._uplinks.add(facts.ifindex)
+        if is_default(facts):
+            return self._default_changed(message, facts)
         if lost and not self._is_our_bridge(facts.ifindex):
             return False
         return not self._own.has(NETLINK_ROUTE, message.port)
 
+    def _default_changed(self, message: Message, facts: RouteFacts) -> bool:
+        """Each advertisement of a router may bring the same route again, every few seconds."""
+        changed = self._defaults.change(facts, there=message.kind == NEWROUTE)
+        index = facts.ifindex
+        if index is not None and index not in self._links and self._defaults.lead_to(index):
+            with route_socket() as route:
+                uplink = link(route, index)
+            if uplink is not None:
+                self._links[index] = uplink
+        return changed
+
     def _is_our_bridge(self, ifindex: int | None) -> bool:
-        link = self._links.get(ifindex or 0)
-        return link is not None and link.kind == "bridge" and ifindex not in self._uplinks
+        found = self._links.get(ifindex or 0)
+        return found is not None and found.kind == "bridge" and is_marked(found)
 
     def _hear_nft(self, received: Iterable[Message]) -> bool:
         concerned = False
@@ -189,6 +207,34 @@ class Events:
                 NETLINK_NETFILTER, message.port
             )
         return concerned
+
+
+class _Defaults:
+    """The default routes of the machine. Of two with one metric the later counts."""
+
+    def __init__(self, routes: Iterable[RouteFacts]) -> None:
+        self._ways: dict[tuple[int, int], tuple[IPAddress | None, int | None]] = {}
+        for facts in routes:
+            if is_default(facts):
+                self.change(facts, there=True)
+
+    def change(self, facts: RouteFacts, *, there: bool) -> bool:
+        """One is there, or is no more; whether that is new."""
+        key = (facts.destination.version, facts.metric)
+        before, way = self._ways.get(key), (facts.gateway, facts.ifindex)
+        if there:
+            self._ways[key] = way
+            return before != way
+        self._ways.pop(key, None)
+        return True
+
+    def lead_to(self, ifindex: int) -> bool:
+        """Whether one of them leads over that link."""
+        return any(index == ifindex for _, index in self._ways.values())
+
+    def forget(self, ifindex: int) -> None:
+        """The link is down or gone, and routes go along without a word."""
+        self._ways = {key: way for key, way in self._ways.items() if way[1] != ifindex}
 
 
 class _OwnPorts:

@@ -124,6 +124,7 @@ def test_what_concerns_us_is_heard_at_once(node: Node, command: str) -> None:
                 "ip route replace 10.8.0.0/16 via 192.0.2.3",
                 "ip route del 10.8.0.0/16",
                 "ip route add default via 192.0.2.2 table 100",
+                "ip route replace default via 192.0.2.2",
             ),
             id="routes of other programs",
         ),
@@ -199,12 +200,29 @@ def test_a_repair_brings_one_more_look_at_most(node: Node, command: str) -> None
 
 def test_news_that_were_lost_count_as_news(node: Node) -> None:
     """More than the buffer holds: the kernel drops some and says so."""
-    lines = [f"address add 10.{n >> 8 & 255}.{n & 255}.1/32 dev lo\n" for n in range(12_000)]
+    do(node, "ip link add va up type veth peer name vb")
+    lines = [f"link set va alias {n}\n" for n in range(9_000)]
     node.host.run(["ip", "-batch", "-"], input="".join(lines))
-    node.host.run(["ip", "address", "flush", "dev", "lo"])
     assert node.heard()
     assert not node.heard()
     do(node, "ip link set vethpn1 mtu 1400")
+    assert node.heard()
+
+
+def test_an_uplink_that_went_and_came_again_is_one(node: Node) -> None:
+    """S25: routes go with a link that goes down, without a word."""
+    for command in (
+        "ip link set eth0 down",
+        "ip link set eth0 up",
+        "ip route add default via 192.0.2.2",
+        "ip link set eth0 mtu 1400",
+        "ip route replace default via 192.0.2.3",
+        "ip route replace default via 192.0.2.2",
+    ):
+        do(node, command)
+        heard = node.heard()
+        assert heard or command == "ip link set eth0 up", command
+    do(node, "ip link set eth0 mtu 1500")
     assert node.heard()
 
 
