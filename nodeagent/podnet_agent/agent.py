@@ -3,6 +3,7 @@
 Synchronous and without a lock: the writer thread alone calls it, one change at a time.
 """
 
+import logging
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -39,6 +40,8 @@ from podnet_agent import namespaces
 from podnet_agent.kernel import ApplyError, Kernel, translate
 from podnet_agent.ports import Ports
 from podnet_agent.store import Record, Store
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,8 +125,11 @@ class Agent:
         for record in self.store.records():
             if record.state != "ready":
                 self._undo(record)
-            else:
+                continue
+            try:
                 self.ports.hold(record.attachment.number, record.attachment.request.ports)
+            except PodNetError as error:  # taken meanwhile; it leads to the pod all the same
+                log.warning("%s: %s", record.attachment.request.owner, error)
         for namespace in self.store.namespaces("adding", "removing"):
             self.demolish(namespace.sandbox_id)
 

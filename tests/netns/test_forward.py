@@ -14,6 +14,7 @@ from podnet.objects import Netns
 from podnet.plan import Plan
 from podnet_agent.forward import Forward
 from podnet_agent.namespaces import entered
+from support.docker import Docker
 from support.host import Host
 from support.node import Node
 from support.traffic import Place, Target, blocked, icmp, reach, serve, tcp
@@ -237,3 +238,31 @@ def test_what_only_a_person_can_open_is_said_until_it_is(
 def load(host: Host, text: str) -> None:
     hook = "type filter hook forward priority 0;"
     host.run(["nft", "-f", "-"], input=text.replace("HOOK", hook).replace(" }", "\n}"))
+
+
+def test_beside_a_real_docker(dockerd: Docker) -> None:
+    """S15: its own FORWARD drops; podnet's pods reach each other, and Docker's rules stay."""
+    host = dockerd.host
+    assert "-P FORWARD DROP" in host.run(["iptables", "-S", "FORWARD"]).stdout
+    before = rules(host, "nft")
+    node = Node(host)
+    open_to = [
+        replace(NETWORK, name=name, bridge=f"pn-{name}", subnets=(cidr,), pod_cidrs=(cidr,),
+                isolated=False)
+        for name, cidr in (("one", OTHER), ("two", ip_network("10.3.0.0/16")))
+    ]  # fmt: skip
+    node.networks(*open_to)
+    for name, network in zip(("here", "there"), open_to, strict=True):
+        node.attach(name, network)
+    here, there = (Place(host, f"/run/netns/podnet-{name}") for name in ("here", "there"))
+    with serve(there, 80):
+        reach(here, tcp("10.3.0.2", 80))
+        host.run(["iptables", "-F", "DOCKER-USER"])
+        blocked(here, tcp("10.3.0.2", 80), beside=icmp("10.2.0.1"))
+        node.reconcile()
+        reach(here, tcp("10.3.0.2", 80))
+    for name in ("here", "there"):
+        node.detach(name)
+    node.networks()
+    host.run(["iptables", "-A", "DOCKER-USER", "-j", "RETURN"])  # which we flushed
+    assert rules(host, "nft") == before

@@ -14,13 +14,15 @@ from pyroute2 import NFCTSocket
 from podnet.attachment import PublishedPort
 from podnet.errors import Conflict, Retryable
 from podnet.objects import Netns
+from podnet_agent.agent import Agent
 from podnet_agent.conntrack import Conntrack
 from podnet_agent.namespaces import entered
 from podnet_agent.ports import Ports
+from podnet_agent.store import Store
 from support.host import Host, until
 from support.node import Node
 from support.traffic import Place, reach, serve, udp
-from support.values import DUAL
+from support.values import DUAL, NETWORK, NODE, request
 
 TAKE = """
 import socket, sys, time
@@ -156,6 +158,24 @@ def test_holding_twice_and_releasing_what_is_not_held_is_nothing(ports: Ports) -
     ports.release(1)
     ports.release(7)
     ports.hold(2, [PublishedPort(80, 80)])
+
+
+def test_a_port_that_was_taken_while_no_agent_ran_does_not_keep_the_next_from_starting(
+    host: Host, ports: Ports, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What it publishes is led to the pod all the same; the holder is told."""
+    store = Store(":memory:")
+    for name, port in (("web", 8080), ("db", 8081)):
+        store.complete(
+            store.reserve(NETWORK, request(name, ports=(PublishedPort(port, 80),))).number
+        )
+    with taken(host, "tcp", "0.0.0.0", "8080", "yes") as pid:
+        Agent(store, None, ports, NODE).recover()  # type: ignore[arg-type]  # no kernel is needed
+    assert "PodSandbox/default/web: port 8080/tcp of this machine is taken by" in caplog.text
+    assert f"(process {pid})" in caplog.text
+    with pytest.raises(AssertionError, match="Address already in use"):  # noqa: SIM117
+        with taken(host, "tcp", "0.0.0.0", "8081", "yes"):
+            pass
 
 
 # --- flows ---
