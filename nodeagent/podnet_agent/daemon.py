@@ -5,7 +5,7 @@ import contextlib
 import fcntl
 import os
 import socket
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 
 from aiohttp import web
@@ -29,6 +29,8 @@ from podnet_agent.store import Store
 from podnet_agent.threads import Threads
 from podnet_agent.wiring import Wiring
 
+BURST_SECONDS = 0.05
+"""How long news gather before they are read: of several about one link only the last counts."""
 GOODBYE_SECONDS = 1.0
 """How long who watches may keep an agent that ends from ending."""
 
@@ -64,15 +66,13 @@ async def _assembled(paths: Paths, listener: socket.socket) -> AsyncIterator[Ser
     service = await _service(paths, threads, store)
     runner = web.AppRunner(application(service), access_log=None, shutdown_timeout=GOODBYE_SECONDS)
     events = Events()  # before the first look, so that nothing is missed between
-    loop = asyncio.get_running_loop()
     try:
         await service.start()
-        loop.add_reader(events.fileno(), lambda: service.keeper.wake() if events.read() else None)
-        await runner.setup()
-        await web.SockSite(runner, listener).start()
-        yield service
+        with hearing(events, service.keeper.wake):
+            await runner.setup()
+            await web.SockSite(runner, listener).start()
+            yield service
     finally:
-        loop.remove_reader(events.fileno())
         events.close()
         await service.sandboxes.close()
         with contextlib.suppress(FileNotFoundError):
@@ -82,6 +82,31 @@ async def _assembled(paths: Paths, listener: socket.socket) -> AsyncIterator[Ser
         store.close()
         if service.emptied:
             paths.clear()
+
+
+@contextlib.contextmanager
+def hearing(events: Events, wake: Callable[[], None]) -> Iterator[None]:
+    """While the block runs, `wake` is called when news concern us. A burst is read together."""
+    loop = asyncio.get_running_loop()
+    timer: asyncio.TimerHandle | None = None
+
+    def begin() -> None:
+        nonlocal timer
+        loop.remove_reader(events.fileno())
+        timer = loop.call_later(BURST_SECONDS, read)
+
+    def read() -> None:
+        if events.read():
+            wake()
+        loop.add_reader(events.fileno(), begin)
+
+    loop.add_reader(events.fileno(), begin)
+    try:
+        yield
+    finally:
+        loop.remove_reader(events.fileno())
+        if timer:
+            timer.cancel()
 
 
 async def _service(paths: Paths, threads: Threads, store: Store) -> Service:

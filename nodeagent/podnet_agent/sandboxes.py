@@ -6,6 +6,7 @@ the whole way from the object to the status; what is done already is not done ag
 
 import asyncio
 import logging
+import uuid
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass, field
 
@@ -19,7 +20,7 @@ from podnet_agent.agent import Agent
 from podnet_agent.containers import Containers, Home
 from podnet_agent.objects import Body, Name, Objects, Write, name_of
 from podnet_agent.reports import Report, failed, inode_of
-from podnet_agent.wiring import Wiring, new_id
+from podnet_agent.wiring import Wiring, id_of
 
 log = logging.getLogger(__name__)
 
@@ -68,12 +69,13 @@ class Sandboxes:
         self._wiring, self._write, self._objects = wiring, write, objects
         self.containers, self.need_network = containers, need_network
         self._workers: dict[Name, Worker] = {}
+        self._joined_by: dict[Name, set[Name]] = {}  # who has asked for whose namespace
         self.crashed: Callable[[BaseException], None] = lambda error: None
 
     async def adopt(self) -> None:
         """Take over the containers of an earlier agent; those of no sandbox end."""
-        ids = [body["status"].get("sandboxID") for body in self._objects.list(KIND)]
-        await self.containers.adopt([each for each in ids if each])
+        uids = [body["metadata"]["uid"] for body in self._objects.list(KIND)]
+        await self.containers.adopt([id_of(uid) for uid in uids])
 
     def wake(self, name: Name) -> None:
         """Look at this sandbox soon; starts its task at the first call."""
@@ -86,7 +88,7 @@ class Sandboxes:
     def wake_id(self, sandbox_id: str) -> None:
         """Look at the sandbox of that id: a container of it ended."""
         for body in self._objects.list(KIND):
-            if body["status"].get("sandboxID") == sandbox_id:
+            if id_of(body["metadata"]["uid"]) == sandbox_id:
                 self.wake(name_of(body))
 
     def wake_all(self) -> None:
@@ -122,14 +124,16 @@ class Sandboxes:
         body = self._objects.get(*name)
         assert body is not None
         try:
-            await self.containers.start(body["status"]["sandboxID"])
+            await self.containers.start(id_of(body["metadata"]["uid"]))
         finally:
             self.wake(name)
 
     def pretend(self, agent: Agent, body: Body) -> None:
         """In the writer thread: what a new sandbox would add to records that are thrown away."""
         if self._objects.get(*name_of(body)) is None:
-            self._wiring.pretend(agent, resolve(from_body(body, PodSandbox), new_id()))
+            self._wiring.pretend(
+                agent, resolve(from_body(body, PodSandbox), id_of(str(uuid.uuid4())))
+            )
 
     async def close(self) -> None:
         """Stop looking. Namespaces and containers stay as they are."""
@@ -149,6 +153,8 @@ class Sandboxes:
             body = self._objects.get(*name)
             if body is None:
                 del self._workers[name]
+                for others in self._joined_by.values():
+                    others.discard(name)
                 return
             delay = await self._look(name, body, worker)
             try:
@@ -179,7 +185,7 @@ class Sandboxes:
             )
 
     async def _bring_up(self, name: Name, body: Body, worker: Worker) -> float | None:
-        sandbox = resolve(from_body(body, PodSandbox), await self._sandbox_id(name, body))
+        sandbox = resolve(from_body(body, PodSandbox), id_of(body["metadata"]["uid"]))
         home = await self._home(sandbox, name, body["status"], worker)
         await self._leave_dead_home(sandbox, home, body)
         if worker.creation:
@@ -195,15 +201,6 @@ class Sandboxes:
         states, delay = await self.containers.advance(sandbox, home, body["status"])
         await self._report(name, Report(sandbox, home.netns, worker.interfaces, tuple(states)))
         return delay
-
-    async def _sandbox_id(self, name: Name, body: Body) -> str:
-        """The id given at the first look, written down before anything is made under it."""
-        known = body["status"].get("sandboxID")
-        if known:
-            return str(known)
-        fresh = new_id()
-        await self._objects.set_status(name, body["status"] | {"sandboxID": fresh})
-        return fresh
 
     async def _home(self, sandbox: Sandbox, name: Name, status: Body, worker: Worker) -> Home:
         """Where its containers run; a namespace of its own is made and wired first."""
@@ -226,7 +223,9 @@ class Sandboxes:
 
         One that waits for its owner has no containers: they would go on in a dead namespace.
         """
-        owner = self._objects.get(KIND, name[1], sandbox.joins or "")
+        owner_name = (KIND, name[1], sandbox.joins or "")
+        self._joined_by.setdefault(owner_name, set()).add(name)
+        owner = self._objects.get(*owner_name)
         where = f"PodSandbox/{name[1]}/{sandbox.joins}"
         if owner is None or "deletionTimestamp" in owner["metadata"]:
             await self.containers.remove_all(sandbox.id, GRACE_SECONDS)
@@ -253,11 +252,10 @@ class Sandboxes:
 
     async def _tear_down(self, name: Name, body: Body) -> None:
         """Containers first, then what is wired, then the files, then the object."""
-        sandbox_id = body["status"].get("sandboxID")
-        if sandbox_id:
-            grace = body["metadata"].get("deletionGracePeriodSeconds", GRACE_SECONDS)
-            await self.containers.remove_all(sandbox_id, grace)
-            await self._write(self._wiring.demolish, sandbox_id)
+        sandbox_id = id_of(body["metadata"]["uid"])
+        grace = body["metadata"].get("deletionGracePeriodSeconds", GRACE_SECONDS)
+        await self.containers.remove_all(sandbox_id, grace)
+        await self._write(self._wiring.demolish, sandbox_id)
         await self._objects.remove(name)
         self._wake_joined(name)
 
@@ -273,6 +271,6 @@ class Sandboxes:
 
     def _wake_joined(self, owner: Name) -> None:
         """Those that join this one's namespace look at what became of it."""
-        for body in self._objects.list(KIND, owner[1]):
-            if body["spec"].get("network", {}).get("sandbox") == owner[2]:
-                self.wake(name_of(body))
+        for name in self._joined_by.get(owner, ()):
+            if name in self._workers:
+                self.wake(name)

@@ -90,6 +90,13 @@ class Store:
         """Its record goes."""
         self._db.execute("DELETE FROM sandbox WHERE id = ?", (sandbox_id,))
 
+    def namespace(self, sandbox_id: str) -> Sandboxed | None:
+        """That sandbox's, if it is there whole."""
+        row = self._db.execute(
+            "SELECT id, netns, owner FROM sandbox WHERE id = ? AND state = 'ready'", (sandbox_id,)
+        ).fetchone()
+        return Sandboxed(row[0], Netns(row[1]), row[2]) if row else None
+
     def namespaces(self, *states: State) -> tuple[Sandboxed, ...]:
         """Those in one of the given states, all without."""
         return tuple(

@@ -1,7 +1,6 @@
 """A sandbox's own network namespace: made, wired, found again, its facts read. Writer thread."""
 
 import os
-import uuid
 from pathlib import Path
 
 from podnet.attachment import AttachRequest
@@ -39,7 +38,7 @@ class Wiring:
         containers go on. Without one there is nothing to go on with: it is made anew.
         """
         agent, path = self._agent, self.path(sandbox.id)
-        known = any(each.sandbox_id == sandbox.id for each in agent.store.namespaces("ready"))
+        known = agent.store.namespace(sandbox.id) is not None
         if known and not namespaces.is_pinned(Path(path)) and not _pin_again(Path(path), status):
             agent.demolish(sandbox.id)
             known = False
@@ -114,9 +113,9 @@ def request_of(sandbox: Sandbox, netns: Netns) -> AttachRequest:
     )
 
 
-def new_id() -> str:
-    """Of a sandbox: twelve hexadecimal digits, as Docker shows them."""
-    return uuid.uuid4().hex[:12]
+def id_of(uid: str) -> str:
+    """The sandbox id of an object: twelve digits of its uid, as many as Docker shows."""
+    return uid.replace("-", "")[:12]
 
 
 def _pin_again(path: Path, status: Body) -> bool:
