@@ -205,6 +205,24 @@ def test_a_damaged_element_is_repaired_by_itself(host: Host, damage: str, repair
     assert node.plan() == Plan(())
 
 
+def test_a_repair_takes_nothing_from_who_came_after_the_look(host: Host) -> None:
+    """S5: the table is loaded with the newcomer's port in it, which was somebody else's before."""
+    node = Node(host)
+    node.networks(NETWORK)
+    node.attach("old", ports=PORTS[:1])
+    host.run(["nft", "add chain inet podnet mine"])
+    damaged = node.look()
+    node.detach("old")
+    node.attach("new", ports=PORTS[:1])
+    node.reconcile_on(damaged)
+    assert node.plan() == Plan(())
+    right = node.look()
+    node.detach("new")
+    node.attach("newer", ports=PORTS[:1])
+    node.reconcile_on(right)  # removes what is gone, and nothing else
+    assert node.plan() == Plan(())
+
+
 def test_loading_the_table_again_interrupts_nothing(host: Host) -> None:
     """S13: not one datagram of a stream to a published port is lost."""
     node = Node(host)

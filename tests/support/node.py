@@ -91,6 +91,11 @@ class Node:
         plan: Plan = self.call("reconcile", pods)
         return plan
 
+    def reconcile_on(self, observed: Observed) -> Plan:
+        """Do it by a look that others have overtaken meanwhile."""
+        plan: Plan = self.call("reconcile_on", observed)
+        return plan
+
     def commits(self) -> int:
         """The transactions of nftables so far."""
         commits: int = self.call("commits")
@@ -155,6 +160,9 @@ class _Inside:
 
     def reconcile(self, pods: bool) -> Plan:
         return self.agent.reconcile(self.look(pods))
+
+    def reconcile_on(self, observed: Observed) -> Plan:
+        return self.agent.reconcile(observed)
 
     def commits(self) -> int:
         return self.table.commits
