@@ -136,10 +136,13 @@ class Events:
         return concerned
 
     def _link(self, message: Message) -> bool:
+        was = self._links.get(_index(message))
+        of_port = family(message) == AF_BRIDGE
+        if of_port and was is None:
+            return False
         now = decode(message)
-        was = self._links.get(now.ifindex)
-        if family(message) == AF_BRIDGE:
-            return was is not None and (was.hairpin, was.isolated) != (now.hairpin, now.isolated)
+        if of_port and was is not None:
+            return (was.hairpin, was.isolated) != (now.hairpin, now.isolated)
         if now.group == TRASH_GROUP:  # where only we put a link
             self._links.pop(now.ifindex, None)
             return False

@@ -228,7 +228,7 @@ def _pod(read: _Read, ends: Mapping[int, Link], wanted: Collection[Key]) -> Foun
     for link in read.links:
         key: Key = ("interface", netns, link.name)
         if link.ifindex in veths:
-            if link.up:
+            if link.up and key in wanted:
                 end = Interface(
                     netns=netns,
                     ifname=link.name,

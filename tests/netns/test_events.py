@@ -10,6 +10,7 @@ from podnet.attachment import PublishedPort
 from podnet.plan import Plan
 from support.host import Host, until
 from support.node import Node
+from support.podnet import Podnet
 from support.values import DUAL
 from support.wire import connect
 
@@ -224,6 +225,21 @@ def test_an_uplink_that_went_and_came_again_is_one(node: Node) -> None:
         assert heard or command == "ip link set eth0 up", command
     do(node, "ip link set eth0 mtu 1500")
     assert node.heard()
+
+
+def test_the_agent_repairs_within_a_second_and_rests(host: Host) -> None:
+    podnet = Podnet(host)
+    podnet.agent()
+    until(lambda: "podnet0" in host.links(), "the default network")
+    for command, is_right in (
+        ("ip link del podnet0", lambda: "podnet0" in host.links()),
+        ("nft flush ruleset", host.nft_json),
+        ("sysctl -qw net.ipv4.ip_forward=0", lambda: host.sysctl("net/ipv4/ip_forward") == "1"),
+    ):
+        host.run(shlex.split(command))
+        until(is_right, f"repair of {command}", WITHIN)
+    until(lambda: "route_localnet" in podnet.log(), "the log")
+    assert podnet.log().count("add ('link', '', 'podnet0')") == 2, "at the start, and once more"
 
 
 def test_a_link_in_the_way_that_goes_is_news(host: Host) -> None:

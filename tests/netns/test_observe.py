@@ -460,6 +460,19 @@ def test_what_others_add_to_a_running_sandbox_is_theirs(host: Host) -> None:
     assert node.plan() == Plan(())
 
 
+def test_a_pod_end_that_was_given_another_name_keeps_it(host: Host) -> None:
+    """Somebody in the sandbox did it: the agent says what it misses and breaks nothing."""
+    node = Node(host)
+    node.networks(NETWORK)
+    node.attach("web")
+    for command in ("ip link set eth0 down", "ip link set eth0 name net1", "ip link set net1 up"):
+        host.run(shlex.split(command), netns=WEB)
+    with pytest.raises(PodNetError, match="eth0"):
+        node.reconcile()
+    (found,) = host.ip_json("address", "show", "net1", netns=WEB)
+    assert "UP" in found["flags"] and found["addr_info"][0]["local"] == "172.17.0.2"
+
+
 def test_a_namespace_is_ours_by_the_id_in_its_name(host: Host) -> None:
     """What a killed agent left goes; what a person called podnet-something stays."""
     node = Node(host)
