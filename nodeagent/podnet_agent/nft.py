@@ -116,7 +116,9 @@ class Table:
         text = "".join(line for operation in operations for line in _lines(operation))
         try:
             self._run(text)
-        except NftError:
+        except NftError as error:
+            if error.errno == errnos.EEXIST or all(isinstance(each, Add) for each in operations):
+                raise
             self._one_by_one(operations)
         self._conntrack.forget_stale(operations)
 

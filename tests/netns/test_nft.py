@@ -4,6 +4,7 @@ import ctypes
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
+from errno import EEXIST
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 
@@ -96,10 +97,14 @@ def test_adding_what_is_there_changes_nothing(table: Table) -> None:
 
 def test_all_or_nothing(table: Table) -> None:
     table.commit([LOAD, Add(WEB)])
-    with pytest.raises(NftError, match="File exists") as caught:
-        table.commit([Add(DNS), Add(replace(WEB, verdict="172.17.0.9 . 1"))])
-    assert caught.value.errno == 17
-    assert elements(table) == {WEB}
+    taken = Add(replace(WEB, verdict="172.17.0.9 . 1"))
+    for first in (Add(DNS), Change(replace(DNS, verdict="172.17.0.9 . 53"), DNS)):
+        before = elements(table)
+        with pytest.raises(NftError, match="File exists") as caught:
+            table.commit([first, taken])
+        assert caught.value.errno == EEXIST
+        assert elements(table) == before
+        table.commit([Add(DNS)])
 
 
 @pytest.mark.parametrize(
