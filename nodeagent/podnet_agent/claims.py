@@ -6,7 +6,7 @@ last word: nothing is given out twice. Every method belongs into a transaction o
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from podnet.addresses import (
     IPAddress,
@@ -16,6 +16,7 @@ from podnet.addresses import (
     candidates,
     gateway,
     host_numbers,
+    mac_for,
 )
 from podnet.attachment import AttachRequest, PublishedPort
 from podnet.errors import Conflict, Retryable
@@ -33,6 +34,9 @@ CREATE INDEX IF NOT EXISTS address_released ON address (released) WHERE released
 CREATE TABLE IF NOT EXISTS port (protocol TEXT, host_port INTEGER, host_ip TEXT, number INTEGER,
   PRIMARY KEY (protocol, host_port, host_ip)) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS port_number ON port (number);
+CREATE TABLE IF NOT EXISTS mac (network TEXT, mac TEXT, number INTEGER,
+  PRIMARY KEY (network, mac)) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS mac_number ON mac (number);
 """
 
 
@@ -68,6 +72,33 @@ class Claims:
             for cidr in network.pod_cidrs
         )
 
+    def claim_mac(
+        self,
+        network: Network,
+        request: AttachRequest,
+        addresses: Sequence[IPInterface],
+        number: int,
+    ) -> str:
+        """The fixed MAC, or the one that follows from the first address.
+
+        Conflict when it is taken: a bridge could not tell two interfaces of one MAC apart.
+        """
+        mac = request.mac or mac_for(addresses[0].ip)
+        where = f"{request.owner} spec.network.mac: {mac}"
+        if mac == mac_for(gateway(network.pod_cidrs[0])):
+            raise Conflict(f"{where} is the bridge's of {network.cause}: choose another")
+        if not self._claim_mac(network, mac, number):
+            row = self._db.execute(
+                "SELECT body FROM mac JOIN attachment USING (network, number)"
+                " WHERE network = ? AND mac = ?",
+                (network.name, mac),
+            ).fetchone()
+            holder = json.loads(row[0]).get("owner") if row else "another sandbox"
+            raise Conflict(
+                f"{where} is taken on {network.cause} by {holder}: choose another or leave it out"
+            )
+        return mac
+
     def claim_port(self, request: AttachRequest, port: PublishedPort, number: int) -> None:
         """Conflict when the port is taken on that address, or on any."""
         host_ip = str(port.host_ip or "")
@@ -91,6 +122,7 @@ class Claims:
         """The attachment's addresses rest for QUARANTINE_SECONDS, its ports are free."""
         now = time.monotonic()
         self._db.execute("DELETE FROM port WHERE number = ?", (number,))
+        self._db.execute("DELETE FROM mac WHERE number = ?", (number,))
         self._db.execute("UPDATE address SET released = ? WHERE number = ?", (now, number))
         self._db.execute("DELETE FROM address WHERE released < ?", (now - QUARANTINE_SECONDS,))
 
@@ -121,13 +153,28 @@ class Claims:
         )
         return done.rowcount == 1
 
+    def _claim_mac(self, network: Network, mac: str, number: int) -> bool:
+        """True when the MAC is this attachment's, now or already."""
+        done = self._db.execute(
+            "INSERT INTO mac VALUES (?, ?, ?)"
+            " ON CONFLICT DO UPDATE SET number = number WHERE number = excluded.number",
+            (network.name, mac, number),
+        )
+        return done.rowcount == 1
+
     def _choose(self, network: Network, request: AttachRequest, number: int) -> int:
         name = network.name
         after = self._last[name] if name in self._last else self._youngest(name)
         for host in candidates(host_numbers(network.pod_cidrs), after):
-            if self._claim(name, host, number):
+            if not self._claim(name, host, number):
+                continue
+            mac = request.mac or mac_for(at(network.pod_cidrs[0], host).ip)
+            if request.mac or self._claim_mac(network, mac, number):
                 self._last[name] = host
                 return host
+            self._db.execute(
+                "DELETE FROM address WHERE network = ? AND number = ?", (name, number)
+            )  # somebody chose the MAC that goes with it
         ranges = ", ".join(str(cidr) for cidr in network.pod_cidrs)
         raise Retryable(
             f"{request.owner}: {network.cause} has no free address in {ranges}: delete sandboxes"

@@ -12,7 +12,7 @@ from functools import lru_cache
 from ipaddress import ip_address, ip_interface, ip_network
 from typing import Any, Literal
 
-from podnet.addresses import IPNetwork, mac_for
+from podnet.addresses import IPNetwork
 from podnet.attachment import Attachment, AttachRequest, PublishedPort
 from podnet.desired import Sandboxed
 from podnet.errors import Conflict
@@ -131,9 +131,8 @@ class Store:
             addresses = self._claims.claim_addresses(network, request, number)
             for port in request.ports:
                 self._claims.claim_port(request, port, number)
-            attachment = Attachment(
-                number, request, addresses, request.mac or mac_for(addresses[0].ip)
-            )
+            mac = self._claims.claim_mac(network, request, addresses, number)
+            attachment = Attachment(number, request, addresses, mac)
             self._db.execute(
                 "UPDATE attachment SET body = ? WHERE number = ?",
                 (json.dumps(_to_body(attachment)), number),
