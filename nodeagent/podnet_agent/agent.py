@@ -67,6 +67,7 @@ class Agent:
     conflicts: tuple[Conflict, ...] = ()  # of the last reconcile
     lost: frozenset[Netns] = frozenset()  # namespaces the last reconcile missed
     foreign: Collection[Key] = frozenset()  # what the last reconcile found in ours' place
+    attachments: int = 0  # made and undone so far: another number, other addresses in use
 
     def attach(self, request: AttachRequest, namespace: Sandboxed | None = None) -> Attachment:
         """Wire one interface of one sandbox, or leave nothing behind. For every kind of sandbox.
@@ -88,6 +89,7 @@ class Agent:
             self.store.release(attachment.number)
             raise
         self.store.complete(attachment.number)
+        self.attachments += 1
         return attachment
 
     def make_namespace(self, namespace: Sandboxed) -> None:
@@ -279,6 +281,7 @@ class Agent:
         self.kernel.apply(plan((), made).operations)
         self.ports.release(number)
         self.store.release(number)
+        self.attachments += 1
 
 
 def _is_in(thing: KernelObject, places: Collection[Netns]) -> bool:

@@ -21,6 +21,10 @@ log = logging.getLogger(__name__)
 
 RESYNC_SECONDS = 60.0
 """How often everything is looked at though nothing was heard."""
+WAITING_SECONDS = 2.0
+"""How often, while a network waits for something to go: a route of others, which is not heard."""
+REPORT_SECONDS = 10.0
+"""How often at most the networks' numbers of addresses are written down."""
 FIRST_RETRY_SECONDS, LONGEST_RETRY_SECONDS = 0.5, 30.0
 PODS_A_LOOK = 50
 """Each takes some 0.3 ms of the reader, which should not be long away from the node."""
@@ -41,6 +45,8 @@ class Keeper:
         self._reconciling = asyncio.Lock()  # one look and what follows from it at a time
         self._changed = asyncio.Event()
         self._sweep = asyncio.Event()
+        self._counts = asyncio.Event()  # attachments came or went since networks were reported on
+        self._counted = 0
         threads.written = self._written
 
     def wake(self) -> None:
@@ -50,6 +56,8 @@ class Keeper:
     def _written(self) -> None:
         if self._agent.kernel.trash:
             self._sweep.set()
+        if self._agent.attachments != self._counted:
+            self._counts.set()
 
     async def look(self, namespaces: Sequence[Netns] = ()) -> Observed:
         """What the kernel holds of ours, now."""
@@ -74,18 +82,23 @@ class Keeper:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._repairing())
             group.create_task(self._sweeping())
+            group.create_task(self._counting())
 
     async def _repairing(self) -> None:
         delay = FIRST_RETRY_SECONDS
         next_round = time.monotonic() + RESYNC_SECONDS
         while True:
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(max(0.0, next_round - time.monotonic())):
+                seconds = max(0.0, next_round - time.monotonic())
+                waiting = self._networks.waiting
+                async with asyncio.timeout(min(seconds, WAITING_SECONDS) if waiting else seconds):
                     await self._changed.wait()
             self._changed.clear()
             try:
-                await self._networks.refresh()
+                new = await self._networks.refresh()
                 await self.reconcile()
+                if new:
+                    self._sandboxes.wake_all()
                 if time.monotonic() >= next_round:
                     await self._inspect_pods()
                     next_round = time.monotonic() + RESYNC_SECONDS
@@ -109,3 +122,11 @@ class Keeper:
             await asyncio.sleep(SWEEP_SECONDS)
             self._sweep.clear()
             await self._threads.write(self._agent.kernel.sweep)
+
+    async def _counting(self) -> None:
+        while True:
+            await self._counts.wait()
+            self._counts.clear()
+            self._counted = self._agent.attachments
+            await self._networks.report()
+            await asyncio.sleep(REPORT_SECONDS)

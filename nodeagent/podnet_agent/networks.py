@@ -56,11 +56,18 @@ class Networks:
             )
         await self.forget(name)
 
-    async def refresh(self) -> None:
-        """Resolve every network for the node as it is now."""
+    @property
+    def waiting(self) -> bool:
+        """Whether one can't be built as things are."""
+        return bool(self._errors)
+
+    async def refresh(self) -> bool:
+        """Resolve every network for the node as it is now; whether one is there that was not."""
+        before = set(self._agent.networks)
         self._machine = machine.read_node(), machine.routes()
         bodies = self._objects.list("PodNetwork")
         self._errors = await self._write(self._resolve_all, self._agent, bodies)
+        return not before.issuperset(self._agent.networks)
 
     async def need(self, name: str) -> None:
         """Return once the network can be attached to; else say why not."""
@@ -94,10 +101,16 @@ class Networks:
             raise error
 
     def _resolve_all(self, agent: Agent, bodies: Sequence[Body]) -> dict[str, PodNetError]:
-        """In the writer thread: the agent's networks; of the others, what is in their way."""
+        """In the writer thread: the agent's networks; of the others, what is in their way.
+
+        Those that have their subnets come first, and none of the others may have the same.
+        """
         found: dict[str, Network] = {}
         errors: dict[str, PodNetError] = {}
-        for body in bodies:
+        has_none = {
+            name_of(body): not agent.store.facts.subnets(name_of(body)[2]) for body in bodies
+        }
+        for body in sorted(bodies, key=lambda body: has_none[name_of(body)]):
             name = body["metadata"]["name"]
             try:
                 found[name] = self._resolve(agent.store, body, list(found.values()))
