@@ -27,6 +27,8 @@ log = logging.getLogger(__name__)
 FIRST_RETRY_SECONDS, LONGEST_RETRY_SECONDS = 1.0, 30.0
 GRACE_SECONDS = 10.0
 """How long containers may take to end when they are asked to: `docker stop`'s."""
+COMPANY_SECONDS = 0.2
+"""How long those that failed wait for more to go, when one sandbox went."""
 KIND = "PodSandbox"
 
 
@@ -71,6 +73,7 @@ class Sandboxes:
         self._workers: dict[Name, Worker] = {}
         self._joined_by: dict[Name, set[Name]] = {}  # who has asked for whose namespace
         self.crashed: Callable[[BaseException], None] = lambda error: None
+        self._waking: asyncio.TimerHandle | None = None
 
     async def adopt(self) -> None:
         """Take over the containers of an earlier agent; those of no sandbox end."""
@@ -95,6 +98,18 @@ class Sandboxes:
         """Look at every sandbox: a network changed, another sandbox came or went."""
         for name in list(self._workers):
             self.wake(name)
+
+    def wake_failed(self) -> None:
+        """Look soon at those that could not be built: what was in their way may be gone."""
+        if self._waking is None:
+            loop = asyncio.get_running_loop()
+            self._waking = loop.call_later(COMPANY_SECONDS, self._wake_failed)
+
+    def _wake_failed(self) -> None:
+        self._waking = None
+        for name, worker in list(self._workers.items()):
+            if worker.failures:
+                self.wake(name)
 
     def refresh(self, name: Name) -> None:
         """Its interfaces are others now: read them again."""
@@ -137,6 +152,8 @@ class Sandboxes:
 
     async def close(self) -> None:
         """Stop looking. Namespaces and containers stay as they are."""
+        if self._waking:
+            self._waking.cancel()
         tasks = [worker.task for worker in self._workers.values() if worker.task]
         for task in tasks:
             task.cancel()
@@ -258,6 +275,7 @@ class Sandboxes:
         await self._write(self._wiring.demolish, sandbox_id)
         await self._objects.remove(name)
         self._wake_joined(name)
+        self.wake_failed()
 
     async def _report(self, name: Name, report: Callable[[Body], Body]) -> None:
         body = self._objects.get(*name)

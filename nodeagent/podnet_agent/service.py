@@ -104,6 +104,7 @@ class Service:
             await self.keeper.reconcile()
             self.sandboxes.wake_all()
         results += [await self._applied(body) for body in bodies if body not in networks]
+        self.sandboxes.wake_failed()
         return results, [warning for body in bodies for warning in _warnings(body)]
 
     async def _applied(self, body: Body) -> Body:
