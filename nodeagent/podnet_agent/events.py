@@ -73,6 +73,7 @@ class Events:
             self._either.register(each, select.EPOLLIN)
         self._own = _OwnPorts()
         self._links: dict[int, Link] = {}  # ours, and the uplinks
+        self._unread: dict[int, Message] = {}  # what was told of links first, and is of no news yet
         self._defaults = _Defaults(())
         self._learn()
         self._lost = False
@@ -107,6 +108,7 @@ class Events:
     def _learn(self) -> None:
         with route_socket() as route:
             self._defaults = _Defaults(dumps.routes(route))
+            self._unread.clear()
             self._links = {
                 each.ifindex: each
                 for each in links(route)
@@ -136,26 +138,39 @@ class Events:
         return concerned
 
     def _link(self, message: Message) -> bool:
-        was = self._links.get(_index(message))
-        of_port = family(message) == AF_BRIDGE
-        if of_port and was is None:
+        """A link that is new is not looked at before something else happens to it."""
+        index = _index(message)
+        bridge_speaks = family(message) == AF_BRIDGE
+        if index not in self._links and index not in self._unread:
+            if not bridge_speaks:
+                self._unread[index] = message
             return False
-        now = decode(message)
-        if of_port and was is not None:
-            return (was.hairpin, was.isolated) != (now.hairpin, now.isolated)
+        was, now = self._known(index), decode(message)
+        if bridge_speaks:
+            return was is not None and (was.hairpin, was.isolated) != (now.hairpin, now.isolated)
         if now.group == TRASH_GROUP:  # where only we put a link
-            self._links.pop(now.ifindex, None)
+            self._links.pop(index, None)
             return False
         if not now.up:
-            self._defaults.forget(now.ifindex)
-        if is_marked(now) or self._defaults.lead_to(now.ifindex):
-            self._links[now.ifindex] = now
+            self._defaults.forget(index)
+        if is_marked(now) or self._defaults.lead_to(index):
+            self._links[index] = now
         else:
-            self._links.pop(now.ifindex, None)
+            self._links.pop(index, None)
         return was is not None and _worse(was, now)
+
+    def _known(self, index: int) -> Link | None:
+        """The link of that index, if it is ours or an uplink."""
+        unread = self._unread.pop(index, None)
+        if unread is not None:
+            link = decode(unread)
+            if is_marked(link) or self._defaults.lead_to(index):
+                self._links[index] = link
+        return self._links.get(index)
 
     def _link_gone(self, message: Message) -> bool:
         gone = decode(message)
+        self._known(gone.ifindex)
         self._defaults.forget(gone.ifindex)
         known = self._links.pop(gone.ifindex, None) is not None
         if gone.group == TRASH_GROUP:
@@ -193,11 +208,12 @@ class Events:
             with route_socket() as route:
                 uplink = link(route, index)
             if uplink is not None:
+                self._unread.pop(index, None)
                 self._links[index] = uplink
         return changed
 
     def _is_our_bridge(self, ifindex: int | None) -> bool:
-        found = self._links.get(ifindex or 0)
+        found = self._known(ifindex or 0)
         return found is not None and found.kind == "bridge" and is_marked(found)
 
     def _hear_nft(self, received: Iterable[Message]) -> bool:
