@@ -24,16 +24,18 @@ from podnet_agent.paths import Paths, on_tmpfs
 MIB = 1 << 20
 IMAGES_BYTES, LAYERS_BYTES = 1 << 30, 256 * MIB
 """Less free space than this is worth a warning: an image or two; some containers' writes."""
+CAPABILITIES = {"CAP_NET_ADMIN": 12, "CAP_SYS_ADMIN": 21}
+"""What links, rules, namespaces and mounts ask for (linux/capability.h)."""
 CONTROLLERS = ("cpu", "memory", "pids")
 """What limits of containers are made of."""
 
 
 def examine(paths: Paths) -> list[Check]:
     """Every check there is, in the order in which they are worth repairing."""
-    if os.geteuid() != 0:
-        sentence = "podnet makes namespaces and links: run it as root"
-        return [Check("root", "missing", sentence, "sudo podnet doctor")]
-    checks = [Check("root", "ok", "root")]
+    root = _root()
+    if root.verdict == "missing":
+        return [root]  # nothing could be tried
+    checks = [root]
     checks += [_program("runc", "runs containers"), _program("conmon", "watches containers")]
     checks += [trials.tried(trials.NAMESPACES), trials.tried(trials.OVERLAYS)]
     checks += [_cgroups(), _seccomp(), *_rules(), *_network(), *_space(paths)]
@@ -42,6 +44,19 @@ def examine(paths: Paths) -> list[Check]:
     if not running:
         checks.append(_leftovers(paths))
     return checks
+
+
+def _root() -> Check:
+    if os.geteuid() != 0:
+        sentence = "podnet makes namespaces and links: run it as root"
+        return Check("root", "missing", sentence, "sudo podnet doctor")
+    status = Path("/proc/self/status").read_text().splitlines()
+    (effective,) = (int(line.split()[1], 16) for line in status if line.startswith("CapEff:"))
+    lacking = [name for name, bit in CAPABILITIES.items() if not effective >> bit & 1]
+    if lacking:
+        sentence = f"root without {' and '.join(lacking)}, as in a container that is not privileged"
+        return Check("root", "missing", sentence, "docker run --privileged ...")
+    return Check("root", "ok", "root")
 
 
 def _program(name: str, what: str) -> Check:

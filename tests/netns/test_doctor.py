@@ -122,6 +122,14 @@ def test_whoever_is_not_root_is_told_first(host: Host) -> None:
     assert verdicts(found, "missing") == {"root": "sudo podnet doctor"} and len(found) == 1
 
 
+def test_root_of_a_container_that_is_not_privileged_is_not_enough(host: Host) -> None:
+    code, found = doctor(host, "setpriv", "--bounding-set", "-sys_admin")
+    assert code == 1
+    assert found["root"]["sentence"] == (
+        "root without CAP_SYS_ADMIN, as in a container that is not privileged"
+    )
+
+
 def test_without_a_default_route_pods_stay_among_themselves(host: Host) -> None:
     code, found = doctor(host)
     assert (code, list(verdicts(found, "warning"))) == (0, ["uplink"])
