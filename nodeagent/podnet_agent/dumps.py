@@ -23,10 +23,11 @@ from typing import NamedTuple
 
 from podnet.addresses import IPAddress, IPInterface, IPNetwork
 from podnet.errors import Retryable
+from podnet_agent.namespaces import SOL_NETLINK
 
 NLMSG_ERROR, NLMSG_DONE = 2, 3
 REQUEST, DUMP_INTR, DUMP = 0x1, 0x10, 0x300
-SOL_NETLINK, NETLINK_GET_STRICT_CHK = 270, 12
+NETLINK_GET_STRICT_CHK = 12
 NEWADDR, DELADDR, GETADDR, NEWROUTE, DELROUTE, GETROUTE = 20, 21, 22, 24, 25, 26
 AF_INET, AF_INET6 = 2, 10
 RT_TABLE_MAIN, RT_SCOPE_LINK, RTN_UNICAST = 254, 253, 1
