@@ -49,8 +49,8 @@ class Home:
 
     netns: Netns
     addresses: tuple[IPAddress, ...] = ()
-    joined: str | None = None
-    """The id of the sandbox whose hosts, hostname and resolv.conf are used."""
+    joined: Sandbox | None = None
+    """Whose hosts, hostname and resolv.conf are used, where it is not the sandbox itself."""
 
 
 @dataclass(slots=True)
@@ -223,13 +223,14 @@ class Containers:
         kept.containers[spec.name] = replace(kept.containers[spec.name], id=run.files.id)
 
     def _room(self, sandbox: Sandbox, home: Home) -> Room:
-        owner = sandbox.id if home.joined is None else home.joined
-        return Room(self._paths.sandbox(sandbox.id), self._paths.sandbox(owner), home.netns)
+        owner = home.joined or sandbox
+        return Room(self._paths.sandbox(sandbox.id), self._paths.sandbox(owner.id), home.netns)
 
     async def _prepare(self, sandbox: Sandbox, home: Home) -> None:
         room = self._room(sandbox, home)
         if not files.is_prepared(room.folder):
-            await self._write(files.prepare, room.folder, sandbox, home.addresses, room.owner)
+            owner = home.joined or sandbox
+            await self._write(files.prepare, room.folder, room.owner, owner, home.addresses)
 
     def _find(self, sandbox_id: str, kept: Kept) -> None:
         """Watch what lies there of this sandbox and is not known."""

@@ -24,15 +24,16 @@ def is_prepared(folder: Path) -> bool:
     return os.path.ismount(folder / "uts")
 
 
-def prepare(folder: Path, sandbox: Sandbox, addresses: Sequence[IPAddress], owner: Path) -> None:
+def prepare(folder: Path, owners: Path, owner: Sandbox, addresses: Sequence[IPAddress]) -> None:
     """The folder has all that is shared. In the writer thread, which alone may unshare.
 
-    `owner`: the folder whose three files and hostname count: the joined sandbox's, else its own.
+    The three files and the hostname are the owner's: the joined sandbox's, which may have had no
+    container so far, else its own.
     """
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if owner == folder:
-        write_files(folder, sandbox, addresses)
-    hostname = read_hostname(owner)
+    for each in (folder, owners):
+        each.mkdir(mode=0o700, parents=True, exist_ok=True)
+    write_files(owners, owner, addresses)
+    hostname = read_hostname(owners)
     if not os.path.ismount(folder / "shm"):
         rootfs.mount_shm(folder / "shm")
     pins = {name: folder / name for name in NAMESPACES}

@@ -63,6 +63,12 @@ def failed(error: PodNetError) -> Callable[[Body], Body]:
     return report
 
 
+def homeless(body: Body) -> Body:
+    """The status of a sandbox whose containers ended along with the namespace they had joined."""
+    gone = ("netns", "containers")
+    return {key: value for key, value in body["status"].items() if key not in gone}
+
+
 def inode_of(netns: Netns) -> int | None:
     """Which namespace a path leads to, None when to none."""
     try:

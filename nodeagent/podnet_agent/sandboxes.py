@@ -9,6 +9,7 @@ import logging
 import uuid
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 
 from podnet.api.manifest import from_body
 from podnet.api.podsandbox import PodSandbox
@@ -19,7 +20,7 @@ from podnet.status import InterfaceFacts
 from podnet_agent.agent import Agent
 from podnet_agent.containers import Containers, Home
 from podnet_agent.objects import Body, Name, Objects, Write, name_of
-from podnet_agent.reports import Report, failed, inode_of
+from podnet_agent.reports import Report, failed, homeless, inode_of
 from podnet_agent.wiring import Wiring, id_of
 
 log = logging.getLogger(__name__)
@@ -240,30 +241,55 @@ class Sandboxes:
 
         One that waits for its owner has no containers: they would go on in a dead namespace.
         """
-        owner_name = (KIND, name[1], sandbox.joins or "")
-        self._joined_by.setdefault(owner_name, set()).add(name)
-        owner = self._objects.get(*owner_name)
-        where = f"PodSandbox/{name[1]}/{sandbox.joins}"
-        if owner is None or "deletionTimestamp" in owner["metadata"]:
+        try:
+            owner = self._owner(name)
+        except OwnerGone:
             await self.containers.remove_all(sandbox.id, GRACE_SECONDS)
-            what = "is being deleted" if owner else "does not exist"
-            raise OwnerGone(f"{where}, whose network namespace is joined, {what}: create it")
-        status = owner["status"]
-        body = self._objects.get(*name)
-        joined = body["status"].get("netns", {}).get("inode") if body else None
-        there = status.get("netns", {}).get("inode")
-        if there is None or (status.get("phase") != "Running" and there != joined):
+            await self._report(name, homeless)
+            raise
+        status, body = owner["status"], self._objects.get(*name)
+        joined, there = body["status"].get("netns") if body else None, status.get("netns", {})
+        if there.get("inode") is None or (status.get("phase") != "Running" and there != joined):
             raise OwnerGone(
-                f"cannot join network namespace of a non running container: {where} is"
-                f" {status.get('phase', 'Pending')}"
+                f"cannot join network namespace of a non running container: {KIND}/{name[1]}/"
+                f"{owner['metadata']['name']} is {status.get('phase', 'Pending')}"
             )
-        path = Netns(status["netns"]["path"])
-        return Home(HOST if path == self._wiring.own_path else path, joined=status["sandboxID"])
+        path = Netns(there["path"])
+        return Home(
+            HOST if path == self._wiring.own_path else path,
+            tuple(ip_address(each["ip"]) for each in status["podIPs"]),
+            resolve(from_body(owner, PodSandbox), status["sandboxID"]),
+        )
+
+    def _owner(self, name: Name) -> Body:
+        """The sandbox at the end of those that join each other; they wake this one from now on."""
+        passed = [name]
+        while True:
+            body = self._objects.get(*passed[-1])
+            where = "/".join(passed[-1])
+            if body is None or (len(passed) > 1 and "deletionTimestamp" in body["metadata"]):
+                what = "is being deleted" if body else "does not exist"
+                raise OwnerGone(f"{where}, whose network namespace is joined, {what}: create it")
+            joins = body["spec"].get("network", {}).get("sandbox")
+            if not joins:
+                return body
+            further = (KIND, name[1], joins)
+            if further in passed:
+                raise OwnerGone(
+                    f"cannot join own network namespace: {where} joins {'/'.join(further)}, which"
+                    f" waits for it: delete one of them"
+                )
+            self._joined_by.setdefault(further, set()).add(name)
+            passed.append(further)
 
     async def _leave_dead_home(self, sandbox: Sandbox, home: Home, body: Body) -> None:
-        """Containers in a namespace that is not the sandbox's any more end, and start anew."""
-        before = body["status"].get("netns", {}).get("inode")
-        if before is not None and before != inode_of(home.netns):
+        """Containers in a namespace that is not the sandbox's any more end, and start anew.
+
+        A new namespace may have a dead one's number, but not its path as well.
+        """
+        before = body["status"].get("netns", {})
+        there = {"path": home.netns or self._wiring.own_path, "inode": inode_of(home.netns)}
+        if before.get("inode") is not None and before != there:
             log.warning("%s: another network namespace now, containers start anew", sandbox.owner)
             await self.containers.remove_all(sandbox.id, GRACE_SECONDS)
 
