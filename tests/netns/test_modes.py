@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from support.bodies import FOREVER, Body, condition, network, sandbox
+from support.bodies import FOREVER, network, sandbox
 from support.host import Host, until
 from support.podnet import Podnet
 from support.traffic import Place, blocked, icmp, reach, serve, tcp, udp
@@ -27,38 +27,7 @@ def machine() -> Iterator[Podnet]:
 def fresh(machine: Podnet) -> Iterator[Podnet]:
     """The same, for tests that leave sandboxes and networks behind: they are taken away."""
     yield machine
-    for kind in ("psb", "pnet"):
-        for body in machine.json("get", kind)["items"]:
-            if kind == "psb" or body["metadata"]["name"] != "default":
-                machine.run("delete", kind, body["metadata"]["name"], "--grace-period=0")
-
-
-def get(podnet: Podnet, name: str) -> Body:
-    found: Body = podnet.json("get", "psb", name)
-    return found
-
-
-def status(podnet: Podnet, name: str) -> Any:
-    return get(podnet, name)["status"]
-
-
-def place(podnet: Podnet, name: str) -> Place:
-    return Place(podnet.host, status(podnet, name)["netns"]["path"])
-
-
-def inside(podnet: Podnet, name: str, *command: str, container: str = "c0") -> str:
-    return podnet.run("exec", name, "-c", container, "--", *command).stdout.strip()
-
-
-def why_not(podnet: Podnet, name: str) -> str:
-    """What the sandbox's condition Ready says, once it is False."""
-
-    def refused() -> Body:
-        found = condition(get(podnet, name), "Ready")
-        return found if found.get("status") == "False" else {}
-
-    sentence: str = until(refused, f"a condition of {name}")["message"]
-    return sentence
+    machine.clear()
 
 
 # --- bridge ---
@@ -67,7 +36,7 @@ def why_not(podnet: Podnet, name: str) -> str:
 def test_status_tells_what_the_kernel_has(fresh: Podnet) -> None:
     """Both directions of the pair (`eth0@ifN`), MAC, MTU, addresses, bridge, namespace, process."""
     fresh.up(sandbox("facts", FOREVER))
-    told = status(fresh, "facts")
+    told = fresh.status("facts")
     (eth0,) = told["interfaces"]
     host, netns = fresh.host, told["netns"]["path"]
     (within,) = host.ip_json("address", "show", "eth0", netns=netns)
@@ -91,11 +60,11 @@ def test_status_tells_what_the_kernel_has(fresh: Podnet) -> None:
 def test_bridge_mode_is_dockers_picture(fresh: Podnet) -> None:
     """The bridge has the first address, a pod's MAC is 02:42 and its address, .1 is the way out."""
     fresh.up(sandbox("picture", FOREVER))
-    (eth0,) = status(fresh, "picture")["interfaces"]
+    (eth0,) = fresh.status("picture")["interfaces"]
     ip = eth0["addresses"][0].partition("/")[0]
     assert eth0["mac"] == "02:42:" + bytes(map(int, ip.split("."))).hex(":")
     assert eth0["mtu"] == 1500
-    netns = status(fresh, "picture")["netns"]["path"]
+    netns = fresh.status("picture")["netns"]["path"]
     routes = fresh.host.run(["ip", "route"], netns=netns).stdout.splitlines()
     assert [" ".join(line.split()) for line in routes] == [
         "default via 172.17.0.1 dev eth0 proto 142",
@@ -111,9 +80,9 @@ def test_bridge_mode_is_dockers_picture(fresh: Podnet) -> None:
         "net/ipv6/conf/eth0/disable_ipv6": "1",
         "net/ipv6/conf/lo/disable_ipv6": "0",
     }
-    found = inside(fresh, "picture", "cat", *(f"/proc/sys/{name}" for name in settings))
+    found = fresh.inside("picture", "cat", *(f"/proc/sys/{name}" for name in settings))
     assert found.splitlines() == list(settings.values())
-    reach(place(fresh, "picture"), icmp("172.17.0.1"))
+    reach(fresh.place("picture"), icmp("172.17.0.1"))
 
 
 def test_dual_stack_has_one_host_number(fresh: Podnet) -> None:
@@ -129,13 +98,13 @@ def test_dual_stack_has_one_host_number(fresh: Podnet) -> None:
     )
     addresses = [
         each.split("/")[0].rpartition(":" if ":" in each else ".")[2]
-        for each in status(fresh, "six")["interfaces"][0]["addresses"]
+        for each in fresh.status("six")["interfaces"][0]["addresses"]
     ]
     assert addresses[0] == addresses[1]
     said = until(lambda: fresh.run("logs", "six").stdout, "its first words")
     assert "tentative" not in said and "fd00:6::" in said and said.endswith("0\n")
-    v4, v6 = (each["ip"] for each in status(fresh, "seven")["podIPs"])
-    here, other = place(fresh, "six"), place(fresh, "seven")
+    v4, v6 = (each["ip"] for each in fresh.status("seven")["podIPs"])
+    here, other = fresh.place("six"), fresh.place("seven")
     with serve(other, 80):
         for target in (tcp(v4, 80), tcp(v6, 80), udp(v6, 80), icmp("fd00:6::1")):
             reach(here, target)
@@ -147,11 +116,11 @@ def test_dual_stack_has_one_host_number(fresh: Podnet) -> None:
 def test_fixed_address_and_mac_are_what_the_kernel_has(fresh: Podnet) -> None:
     wanted = {"addresses": ["172.17.7.7"], "mac": "02:00:00:00:00:77"}
     fresh.up(sandbox("fixed", FOREVER, net=wanted))
-    link = inside(fresh, "fixed", "ip", "-o", "address", "show", "eth0")
+    link = fresh.inside("fixed", "ip", "-o", "address", "show", "eth0")
     assert "172.17.7.7/16" in link
-    (eth0,) = status(fresh, "fixed")["interfaces"]
+    (eth0,) = fresh.status("fixed")["interfaces"]
     assert (eth0["mac"], eth0["addresses"]) == ("02:00:00:00:00:77", ["172.17.7.7/16"])
-    (there,) = fresh.host.ip_json("link", "show", "eth0", netns=place(fresh, "fixed").netns)
+    (there,) = fresh.host.ip_json("link", "show", "eth0", netns=fresh.place("fixed").netns)
     assert there["address"] == "02:00:00:00:00:77"
 
 
@@ -189,8 +158,8 @@ def test_an_address_no_pod_can_have_is_refused_and_nothing_is_left(fresh: Podnet
     fresh.apply("".join(sandbox(names[what], net=net) for what, (net, _) in REFUSED.items()))
     for what, (_, sentence) in REFUSED.items():
         where = f"PodSandbox/default/{names[what]} spec.network.addresses: "
-        assert why_not(fresh, names[what]) == where + sentence
-        assert condition(get(fresh, names[what]), "Ready")["reason"] == "Conflict"
+        assert fresh.why_not(names[what]) == where + sentence
+        assert fresh.condition(names[what])["reason"] == "Conflict"
     assert everything(fresh.host) == before
 
 
@@ -199,12 +168,12 @@ def test_a_mac_that_another_has_is_refused(fresh: Podnet) -> None:
     fresh.up(sandbox("first", net={"mac": "02:00:00:00:00:01"}))
     before = everything(fresh.host)
     fresh.apply(sandbox("second", net={"mac": "02:00:00:00:00:01"}))
-    assert why_not(fresh, "second") == (
+    assert fresh.why_not("second") == (
         "PodSandbox/default/second spec.network.mac: 02:00:00:00:00:01 is taken on"
         " PodNetwork/default by PodSandbox/default/first: choose another or leave it out"
     )
     fresh.apply(sandbox("third", net={"mac": "02:42:ac:11:00:01"}))
-    assert "is the bridge's" in why_not(fresh, "third")
+    assert "is the bridge's" in fresh.why_not("third")
     assert everything(fresh.host) == before
     fresh.up(network("elsewhere", subnets=["10.8.0.0/24"]))
     fresh.up(sandbox("fourth", net={"podNetwork": "elsewhere", "mac": "02:00:00:00:00:01"}))
@@ -215,7 +184,7 @@ def test_an_address_is_passed_over_whose_mac_somebody_chose(make_host: Any) -> N
     podnet = Podnet(make_host())
     podnet.up(sandbox("early", net={"mac": "02:42:ac:11:00:03"}) + sandbox("late", net="None"))
     podnet.up(sandbox("next"))
-    assert status(podnet, "next")["podIPs"] == [{"ip": "172.17.0.4"}]
+    assert podnet.status("next")["podIPs"] == [{"ip": "172.17.0.4"}]
 
 
 def everything(host: Host) -> dict[str, Any]:
@@ -278,13 +247,13 @@ def test_networks_are_isolated_unless_they_say_otherwise(fresh: Podnet) -> None:
             for name in ("closed", "open-a", "open-b")
         )
     )
-    ip = {name: status(fresh, name)["podIPs"][0]["ip"] for name in ("in-closed", "in-open-a")}
-    at_open_b = place(fresh, "in-open-b")
-    with serve(place(fresh, "in-closed"), 80), serve(place(fresh, "in-open-a"), 80):
+    ip = {name: fresh.status(name)["podIPs"][0]["ip"] for name in ("in-closed", "in-open-a")}
+    at_open_b = fresh.place("in-open-b")
+    with serve(fresh.place("in-closed"), 80), serve(fresh.place("in-open-a"), 80):
         open_way = tcp(ip["in-open-a"], 80)
         blocked(at_open_b, tcp(ip["in-closed"], 80), beside=open_way)
         reach(Place(fresh.host), tcp(ip["in-closed"], 80))
-        blocked(place(fresh, "here"), open_way, beside=icmp("172.17.0.1"))
+        blocked(fresh.place("here"), open_way, beside=icmp("172.17.0.1"))
 
 
 @pytest.mark.parametrize(
@@ -315,11 +284,10 @@ def test_a_subnet_that_overlaps_is_refused_until_it_does_not(
         fresh.apply(sandbox("waiting", net={"podNetwork": "over"}))
 
         def said() -> str:
-            body = fresh.json("get", "pnet", "over")
-            return str(condition(body, "Ready").get("message"))
+            return str(fresh.condition("over", "podnetwork").get("message"))
 
         until(lambda: said() == sentence, "the network's condition")
-        assert why_not(fresh, "waiting") == sentence
+        assert fresh.why_not("waiting") == sentence
     finally:
         fresh.host.run(["ip", "link", "del", "dmz"])
     if "route" in sentence:
@@ -331,25 +299,25 @@ def test_a_subnet_that_overlaps_is_refused_until_it_does_not(
 
 def test_mode_none_is_lo_alone(fresh: Podnet) -> None:
     fresh.up(sandbox("alone", FOREVER, net="None"))
-    lines = inside(fresh, "alone", "sh", "-c", "ip -br address; ip route; ip -6 route")
+    lines = fresh.inside("alone", "sh", "-c", "ip -br address; ip route; ip -6 route")
     assert [line.split() for line in lines.splitlines()] == [
         ["lo", "UNKNOWN", "127.0.0.1/8", "::1/128"]
     ]
-    told = status(fresh, "alone")
+    told = fresh.status("alone")
     assert (told["interfaces"], told["podIPs"]) == ([], [])
-    assert condition(get(fresh, "alone"), "Ready")["status"] == "True"
+    assert fresh.condition("alone")["status"] == "True"
 
 
 def test_host_mode_has_no_namespace_of_its_own(fresh: Podnet) -> None:
     net = {"mode": "Host", "ports": [{"hostPort": 8080, "containerPort": 80}]}
     done = fresh.up(sandbox("guest", FOREVER, net=net))
     assert "Published ports are discarded when using host network mode" in done.stderr
-    told = status(fresh, "guest")
+    told = fresh.status("guest")
     own = fresh.host.run(["readlink", "/proc/1/ns/net"]).stdout.strip()
-    assert inside(fresh, "guest", "readlink", "/proc/self/ns/net") == own
+    assert fresh.inside("guest", "readlink", "/proc/self/ns/net") == own
     assert own == f"net:[{told['netns']['inode']}]"
     assert told["interfaces"] == []
-    assert "podnet0" in inside(fresh, "guest", "ip", "-br", "link")
+    assert "podnet0" in fresh.inside("guest", "ip", "-br", "link")
 
 
 def test_containers_of_one_sandbox_meet_on_localhost(fresh: Podnet) -> None:
@@ -370,7 +338,7 @@ def test_a_port_is_taken_once_in_a_namespace(fresh: Podnet) -> None:
     """Also by a sandbox that joined: EADDRINUSE, as for two processes of one machine."""
     server = ("busybox", "httpd", "-f", "-p", "8000")
     fresh.up(sandbox("first", server))
-    until(lambda: ":8000" in inside(fresh, "first", "ss", "-ltn"), "the server")
+    until(lambda: ":8000" in fresh.inside("first", "ss", "-ltn"), "the server")
     joined = {"mode": "Container", "sandbox": "first"}
     fresh.apply(sandbox("second", server, net=joined, restartPolicy="Never"))
     fresh.run("wait", "psb/second", "--for=jsonpath={.status.phase}=Failed", "--timeout=5s")

@@ -42,9 +42,3 @@ def published(host_port: int, container_port: int = 80, **fields: Any) -> Body:
 def _document(kind: str, metadata: Body, spec: Body) -> str:
     body = {"apiVersion": "podnet.dev/v1alpha1", "kind": kind, "metadata": metadata, "spec": spec}
     return f"{json.dumps(body)}\n---\n"
-
-
-def condition(body: Body, name: str) -> Body:
-    """The condition of that type; empty where the object has none."""
-    found: list[Body] = body.get("status", {}).get("conditions", [])
-    return next((each for each in found if each["type"] == name), {})

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from support.host import Host, HostError, until
+from support.traffic import Place
 
 PROGRAM = Path(sys.executable).with_name("podnet")
 SOCKET = "/run/podnet/agent.sock"
@@ -40,6 +41,48 @@ class Podnet:
     def up(self, manifests: str, **options: Any) -> subprocess.CompletedProcess[str]:
         """Apply YAML and wait until it is there; starts an agent where none runs."""
         return self.run("up", "-", input=manifests, **options)
+
+    def status(self, name: str) -> Any:
+        """The status of a PodSandbox."""
+        return self.json("get", "podsandbox", name)["status"]
+
+    def condition(self, name: str, kind: str = "podsandbox", what: str = "Ready") -> dict[str, Any]:
+        """An object's condition; empty while there is none."""
+        found = self.json("get", kind, name)["status"].get("conditions", [])
+        return next((each for each in found if each["type"] == what), {})
+
+    def why_not(self, name: str, kind: str = "podsandbox") -> str:
+        """What an object's condition Ready says, once it is False."""
+
+        def refused() -> dict[str, Any]:
+            found = self.condition(name, kind)
+            return found if found.get("status") == "False" else {}
+
+        sentence: str = until(refused, f"{kind} {name} to say why it is not ready")["message"]
+        return sentence
+
+    def place(self, name: str) -> Place:
+        """Where a sandbox's traffic begins and ends."""
+        return Place(self.host, self.status(name)["netns"]["path"])
+
+    def ip(self, name: str) -> str:
+        """A sandbox's first address."""
+        address: str = self.status(name)["podIPs"][0]["ip"]
+        return address
+
+    def inside(self, name: str, *command: str, container: str = "c0") -> str:
+        """What a command says in a container."""
+        done = self.run("exec", name, "-c", container, "--", *command)
+        return done.stdout.strip()
+
+    def clear(self) -> None:
+        """Delete every sandbox, and every network but `default`."""
+        for kind in ("podsandbox", "podnetwork"):
+            names = [body["metadata"]["name"] for body in self.json("get", kind)["items"]]
+            names = [name for name in names if (kind, name) != ("podnetwork", "default")]
+            if names:
+                grace = ["--grace-period=0"] if kind == "podsandbox" else []
+                self.run("delete", kind, *names, *grace)
 
     # --- the agent ---
 
