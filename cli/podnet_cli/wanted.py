@@ -104,13 +104,15 @@ def port(text: str) -> Body:
 
 def _container(options: Options) -> Body:
     words = list(options.command)
-    variables = [_variable(each) for each in options.env]
+    variables = [each for each in map(_variable, options.env) if each is not None]
     if options.tty and not any(each["name"] == "TERM" for each in variables):
         variables.append({"name": "TERM", "value": os.environ.get("TERM", "xterm")})
+    memory = size(options.memory) if options.memory else 0
+    # To docker, 0 is no limit, and -1 processes are as many as may be.
     limits = {
-        "memory": None if options.memory is None else str(size(options.memory)),
-        "cpu": None if options.cpus is None else f"{round(options.cpus * 1000)}m",
-        "pids": options.pids_limit,
+        "memory": str(memory) if memory else None,
+        "cpu": f"{round(options.cpus * 1000)}m" if options.cpus else None,
+        "pids": None if options.pids_limit in (0, -1) else options.pids_limit,
     }
     return _given(
         {
@@ -128,9 +130,12 @@ def _container(options: Options) -> Body:
     )
 
 
-def _variable(text: str) -> Body:
+def _variable(text: str) -> Body | None:
+    """`KEY=VALUE`, or `KEY` with our own value; None where we have none, as docker does it."""
     name, sign, value = text.partition("=")
-    return {"name": name, "value": value if sign else os.environ.get(name, "")}
+    if not sign and name not in os.environ:
+        return None
+    return {"name": name, "value": value if sign else os.environ[name]}
 
 
 def mount(text: str) -> Body:

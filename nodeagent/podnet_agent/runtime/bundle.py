@@ -216,7 +216,10 @@ def _mounts(spec: ContainerSpec, place: Place) -> list[Body]:
             _mount(path, "tmpfs", [*tmpfs, "mode=1777" if path == "/tmp" else "mode=755"])
             for path in place.tmpfs
         ),
-        *(_bind(Mount(str(place.files / name), f"/etc/{name}")) for name in SHARED_FILES),
+        *(
+            _bind(Mount(str(place.files / name), f"/etc/{name}", spec.read_only_root))
+            for name in SHARED_FILES
+        ),
         *(_bind(mount) for mount in sorted(spec.mounts, key=lambda each: each.target.count("/"))),
     ]
 

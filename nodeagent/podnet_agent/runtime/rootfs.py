@@ -89,12 +89,13 @@ def mount_shm(target: Path) -> None:
     """Memory that the processes of a sandbox share by name."""
     target.mkdir(mode=0o1777, exist_ok=True)
     flags = MS_NOSUID | MS_NODEV | MS_NOEXEC
-    _mount("tmpfs", target, flags, f"mode=1777,size={SHM_BYTES}")
+    _mount("tmpfs", target, flags, f"mode=1777,size={SHM_BYTES}", "shm")
 
 
-def _mount(kind: str, target: Path, flags: int, options: str) -> None:
-    name = kind.encode()
-    if _libc.mount(name, str(target).encode(), name, ctypes.c_ulong(flags), options.encode()) < 0:
+def _mount(kind: str, target: Path, flags: int, options: str, name: str = "") -> None:
+    """`name`: what df calls it, where that is not its kind."""
+    words = [word.encode() for word in (name or kind, str(target), kind, options)]
+    if _libc.mount(*words[:3], ctypes.c_ulong(flags), words[3]) < 0:
         code = ctypes.get_errno()
         error = TooDeep if code == errno.EINVAL else PodNetError
         raise error(
