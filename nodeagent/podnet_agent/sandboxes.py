@@ -10,6 +10,7 @@ import uuid
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass, field
 from ipaddress import ip_address
+from pathlib import Path
 
 from podnet.api.manifest import from_body
 from podnet.api.podsandbox import PodSandbox
@@ -17,6 +18,7 @@ from podnet.errors import PodNetError, Retryable
 from podnet.objects import HOST, Netns
 from podnet.sandbox import Sandbox, resolve
 from podnet.status import InterfaceFacts
+from podnet_agent import namespaces
 from podnet_agent.agent import Agent
 from podnet_agent.containers import Containers, Home
 from podnet_agent.objects import Body, Name, Objects, Write, name_of
@@ -226,7 +228,8 @@ class Sandboxes:
             return Home(HOST)
         if sandbox.mode == "Container":
             return await self._joined(sandbox, name)
-        if not worker.wired:
+        path = self._wiring.path(sandbox.id)
+        if not (worker.wired and namespaces.is_pinned(Path(path))):
             if sandbox.mode == "Bridge":
                 await self.need_network(sandbox.network)
             worker.interfaces = await self._write(self._wiring.build, sandbox, status)
@@ -234,7 +237,7 @@ class Sandboxes:
         addresses = tuple(
             interface.ip for facts in worker.interfaces[:1] for interface in facts.addresses
         )
-        return Home(self._wiring.path(sandbox.id), addresses)
+        return Home(path, addresses)
 
     async def _joined(self, sandbox: Sandbox, name: Name) -> Home:
         """The namespace of the sandbox that is joined; OwnerGone while there is none.
