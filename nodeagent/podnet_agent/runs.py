@@ -28,7 +28,7 @@ class Run:
         self.files = files
         self._runtime, self._on_end = runtime, on_end
         self._ended = asyncio.Event()
-        self._cleaning = asyncio.Lock()
+        self._runc = asyncio.Lock()  # one program of runc's at a time has the container's state
         self._clean = False
         self._task: asyncio.Task[None] | None = None
 
@@ -64,7 +64,8 @@ class Run:
 
     async def start(self) -> None:
         """The command runs, or has run."""
-        await self._runtime.start(self.files)
+        async with self._runc:
+            await self._runtime.start(self.files)
         self.files.held.unlink(missing_ok=True)
 
     def lives(self) -> bool:
@@ -97,7 +98,7 @@ class Run:
 
     async def clean(self) -> None:
         """Nothing is left: runc's state, control groups, mounts, bundle. Twice is once."""
-        async with self._cleaning:
+        async with self._runc:
             if self._clean:
                 return
             # Without an exit code conmon was killed, so the container may be running still.
