@@ -29,7 +29,7 @@ class Bundles:
 
     def __init__(self, folder: Path) -> None:
         self.images = Images(folder)
-        self._machine = os.uname().machine
+        self._machine, self._swap = os.uname().machine, _bounds_swap()
 
     async def make(self, at: Files, room: Room, spec: ContainerSpec, *, tty: bool) -> str:
         """The container's root is mounted; returns the text of its OCI config.
@@ -57,7 +57,16 @@ class Bundles:
             tmpfs=image.tmpfs,
             hidden=image.hidden,
         )
-        return bundle.config(spec, image.config, user, place, self._machine, tty=tty)
+        return bundle.config(
+            spec, image.config, user, place, self._machine, tty=tty, swap=self._swap
+        )
+
+
+def _bounds_swap() -> bool:
+    """Whether the kernel counts swap by control group: in a hierarchy of its own, or in one."""
+    groups = Path("/sys/fs/cgroup")
+    names = ("memory/memory.memsw.limit_in_bytes", "*/memory.swap.max")
+    return any(any(groups.glob(name)) for name in names)
 
 
 def _check_mounts(spec: ContainerSpec) -> None:

@@ -40,8 +40,9 @@ def made(
     place: Place = PLACE,
     *,
     tty: bool = False,
+    swap: bool = False,
 ) -> Any:
-    return json.loads(config(spec, image, user, place, "x86_64", tty=tty))
+    return json.loads(config(spec, image, user, place, "x86_64", tty=tty, swap=swap))
 
 
 @pytest.mark.parametrize(
@@ -118,6 +119,8 @@ def test_limits() -> None:
     resources = made(spec)["linux"]["resources"]
     assert resources["cpu"] == {"quota": 150_000, "period": 100_000}
     assert (resources["memory"], resources["pids"]) == ({"limit": 64 << 20}, {"limit": 9})
+    both = made(spec, swap=True)["linux"]["resources"]["memory"]
+    assert both == {"limit": 64 << 20, "swap": 128 << 20}
     least = ContainerSpec("web", "i", ("sh",), millicpus=1)
     assert made(least)["linux"]["resources"]["cpu"]["quota"] == 1000
 

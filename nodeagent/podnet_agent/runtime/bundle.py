@@ -126,9 +126,17 @@ def environment(
 
 
 def config(
-    spec: ContainerSpec, image: ImageConfig, user: User, place: Place, machine: str, *, tty: bool
+    spec: ContainerSpec,
+    image: ImageConfig,
+    user: User,
+    place: Place,
+    machine: str,
+    *,
+    tty: bool,
+    swap: bool,
 ) -> str:
-    """The text of config.json. `machine`: uname's name of the processor's kind."""
+    """The text of config.json. `machine`: uname's name of the processor's kind; `swap`: the
+    kernel can bound it."""
     return json.dumps(
         {
             "ociVersion": OCI_VERSION,
@@ -138,7 +146,7 @@ def config(
             "linux": {
                 "cgroupsPath": cgroup(place.id),
                 "namespaces": _namespaces(place),
-                "resources": _resources(spec),
+                "resources": _resources(spec, swap=swap),
                 "seccomp": seccomp.profile(machine),
                 "maskedPaths": [*MASKED, *place.hidden],
                 "readonlyPaths": list(READ_ONLY),
@@ -180,10 +188,12 @@ def _namespaces(place: Place) -> list[Body]:
     ]
 
 
-def _resources(spec: ContainerSpec) -> Body:
+def _resources(spec: ContainerSpec, *, swap: bool) -> Body:
     resources: Body = {"devices": [{"allow": False, "access": "rwm"}]}  # runc adds the usual ones
     if spec.memory_bytes is not None:
         resources["memory"] = {"limit": spec.memory_bytes}
+        if swap:  # as much again, as Docker does it; `swap` is the sum
+            resources["memory"]["swap"] = 2 * spec.memory_bytes
     if spec.millicpus is not None:
         quota = spec.millicpus * PERIOD_MICROSECONDS // 1000
         resources["cpu"] = {
