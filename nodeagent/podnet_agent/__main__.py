@@ -15,7 +15,6 @@ from podnet.errors import PodNetError
 def main() -> None:
     """Entry point; an error is one sentence on standard error and exit code 1."""
     parser = argparse.ArgumentParser(prog="podnet-agent", description=__doc__)
-    sys.setswitchinterval(0.0005)
     verbs = parser.add_subparsers(dest="verb", required=True)
     verbs.add_parser("serve", help="build what the objects want, and keep it so, until stopped")
     verbs.add_parser("plan", help="read a request as of POST /plan from standard input, answer it")
