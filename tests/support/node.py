@@ -2,7 +2,7 @@
 
     test ──pickles──► this module, run in the host ──► podnet_agent.agent.Agent and its Kernel
 
-`Node(host).plan()` runs `_Inside.plan` there and returns what that returned. Each of them has a
+`Node(host).plan()` runs `Inside.plan` there and returns what that returned. Each of them has a
 process, a store and networks of its own.
 """
 
@@ -31,7 +31,7 @@ IMPORTS = os.pathsep.join(str(ROOT / folder) for folder in ("core", "nodeagent",
 
 
 class Node:
-    """The test's side; a method for each of _Inside's."""
+    """The test's side; a method for each of Inside's."""
 
     def __init__(self, host: Host) -> None:
         self.host = host
@@ -43,7 +43,7 @@ class Node:
         )
 
     def call(self, function: Callable[..., Any] | str, *args: Any, **kwargs: Any) -> Any:
-        """Run a method of _Inside, or a function that can be imported there; its result."""
+        """Run a method of Inside, or a function that can be imported there; its result."""
         name = (
             function
             if isinstance(function, str)
@@ -107,10 +107,10 @@ class Node:
         return heard
 
 
-class _Inside:
-    """The host's side."""
+class Inside:
+    """The host's side. Its records are gone with it, unless `store` is a file."""
 
-    def __init__(self) -> None:
+    def __init__(self, store: str = ":memory:") -> None:
         from podnet_agent.agent import Agent
         from podnet_agent.events import Events
         from podnet_agent.forward import Forward
@@ -124,7 +124,7 @@ class _Inside:
         Paths().prepare()
         self.table = Table()
         kernel = Kernel(self.table, Forward())
-        self.agent = Agent(Store(":memory:"), kernel, Ports(), NODE)
+        self.agent = Agent(Store(store), kernel, Ports(), NODE)
         self.looker = Looker()
         self.events = Events()
 
@@ -174,7 +174,7 @@ class _Inside:
         return heard
 
 
-def _function(inside: _Inside, name: str) -> Callable[..., Any]:
+def _function(inside: Inside, name: str) -> Callable[..., Any]:
     module, _, rest = name.rpartition(":")
     found: Callable[..., Any] = getattr(importlib.import_module(module) if module else inside, rest)
     return found
@@ -184,7 +184,7 @@ def main() -> None:
     """Answer calls until there are none."""
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what else is printed is no answer
-    inside = _Inside()
+    inside = Inside()
     with contextlib.suppress(EOFError):
         while True:
             name, args, kwargs = pickle.load(sys.stdin.buffer)
