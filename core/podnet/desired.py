@@ -35,6 +35,9 @@ DOCKER_SYSCTLS = (
 )
 """What Docker sets in a private network namespace (moby, daemon/oci_linux.go): any user may listen
 on port 80 and ping."""
+NO_REDIRECTS = ("net/ipv4/conf/all/accept_redirects", "0")
+"""Of a namespace, not of one interface, so that it stays as interfaces come and go. Where either
+this or the interface's own is 1, redirects are heard (Documentation/networking/ip-sysctl.rst)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +132,7 @@ def namespace_objects(sandbox: Sandboxed) -> Iterator[KernelObject]:
     cause = f"{sandbox.owner} spec.network.mode"
     namespace = Namespace(path=sandbox.path, cause=cause)
     yield namespace
-    for name, value in DOCKER_SYSCTLS:
+    for name, value in (*DOCKER_SYSCTLS, NO_REDIRECTS):
         yield Sysctl(netns=sandbox.path, name=name, value=value, cause=cause, within=namespace.key)
     yield Interface(netns=sandbox.path, ifname="lo", cause=cause, within=namespace.key)
 
@@ -273,7 +276,7 @@ def _pod_sysctls(network: Network, attachment: Attachment, within: Key) -> Itera
     """No redirects (the node routes, pods need not learn), no IPv6 where none was given."""
     request = attachment.request
     ifname = request.ifname
-    values = [(f"net/ipv4/conf/{where}/accept_redirects", "0") for where in ("all", ifname)]
+    values = [(f"net/ipv4/conf/{ifname}/accept_redirects", "0")]
     if any(interface.version == 6 for interface in attachment.addresses):
         values += [
             (f"net/ipv6/conf/{ifname}/{name}", "0")

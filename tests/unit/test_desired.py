@@ -44,7 +44,6 @@ def test_one_attachment_is_these_commands() -> None:
         " netns podnet-web",
         "ip link set vethpn1a alias 'podnet PodSandbox/default/web' addrgenmode none",
         "ip link set vethpn1a type bridge_slave hairpin off isolated off",
-        "ip netns exec podnet-web sysctl -q -w net/ipv4/conf/all/accept_redirects=0",
         "ip netns exec podnet-web sysctl -q -w net/ipv4/conf/eth0/accept_redirects=0",
         "ip netns exec podnet-web sysctl -q -w net/ipv6/conf/eth0/disable_ipv6=1",
         "ip -n podnet-web address replace 172.17.0.2/16 dev eth0 broadcast +",
@@ -185,6 +184,7 @@ def test_the_record_alone_tells_what_to_undo(ports: tuple[PublishedPort, ...]) -
 def test_mode_none_is_a_namespace_with_loopback() -> None:
     assert lines(namespace_objects(sandboxed())) == [
         "ip netns add podnet-web",
+        "ip netns exec podnet-web sysctl -q -w net/ipv4/conf/all/accept_redirects=0",
         "ip netns exec podnet-web sysctl -q -w net/ipv4/ip_unprivileged_port_start=0",
         "ip netns exec podnet-web sysctl -q -w 'net/ipv4/ping_group_range=0 2147483647'",
         "ip -n podnet-web link set lo up",

@@ -227,7 +227,7 @@ def test_each_pod_is_done_in_one_go() -> None:
 def test_inside_a_pod_settings_then_addresses_then_up_then_routes() -> None:
     made = plan(attachment_objects(NETWORK, attachment()), NOTHING)
     kinds = [type(operation.what) for operation in made.operations]
-    assert kinds == [Veth, Sysctl, Sysctl, Sysctl, Address, Interface, Route]
+    assert kinds == [Veth, Sysctl, Sysctl, Address, Interface, Route]
 
 
 def test_equal_input_gives_equal_output_in_any_order() -> None:
