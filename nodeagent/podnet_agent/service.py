@@ -117,12 +117,13 @@ class Service:
 
         What can't be created is not left behind.
         """
-        (body,) = self.validated([source], "default")
-        name = name_of(body)
+        (resource,) = read([source], "default")
+        name = name_of(to_body(resource))
         if self.objects.get(*name) is not None:
             raise Conflict(
                 f"podsandbox {name[2]} exists already: delete it or choose another name (--name)"
             )
+        (body,) = self.validated([source], "default")
         try:
             attach = await self.sandboxes.run(body, stdin=stdin, tty=tty)
         except BaseException:
