@@ -15,7 +15,7 @@ from podnet_cli.waiting import Seconds, names_of, until_ready
 
 
 @click.command()
-@click.argument("files", metavar="FILE|FOLDER|-...", nargs=-1)
+@click.argument("files", metavar="[FILE|FOLDER|-]...", nargs=-1)
 @click.option("-f", "--filename", "more", multiple=True, metavar="FILE", hidden=True)
 @click.option("-R", "--recursive", is_flag=True, help="Folders in folders as well.")
 @namespace_option
@@ -29,8 +29,12 @@ def up(
 ) -> int:
     """Build what manifests want and wait until it is ready.
 
-    Starts the agent where none runs. It stays, and keeps it so, until `podnet down`.
+    Starts the agent where none runs; without a manifest, nothing else. It stays, and keeps all so,
+    until `podnet down`.
     """
+    if not files and not more:
+        starting.start()
+        return 0
     sources = manifests.read([*files, *more], recursive=recursive)
     body = {"sources": sources, "namespace": namespace}
     answer = starting.call_or_start("POST", "/apply", body)

@@ -95,6 +95,12 @@ def test_an_agent_started_for_nothing_is_ended_again(folder: Path) -> None:
     assert starting.until(lambda: not starting.answers(), 10)
 
 
+def test_up_without_a_manifest_starts_the_agent_and_nothing_else(folder: Path) -> None:
+    assert [run(["up"]), run(["up"])] == [0, 0]
+    assert starting.answers()
+    assert len((folder / "started").read_text().split()) == 1
+
+
 def test_down_ends_with_the_agents_process(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
