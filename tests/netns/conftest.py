@@ -9,6 +9,8 @@ import pytest
 from support.docker import Docker, installable, why_not
 from support.guard import changes, machine_state
 from support.host import Host
+from support.podnet import Podnet
+from support.twins import Twins
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -60,3 +62,12 @@ def dockerd() -> Iterator[Docker]:
         docker = Docker(host)
         docker.import_busybox()
         yield docker
+
+
+@pytest.fixture(scope="session")
+def twins(dockerd: Docker) -> Iterator[Twins]:
+    """Docker's host, and one where podnet has its first network to itself as Docker has."""
+    with Host("docker") as host:
+        podnet = Podnet(host)
+        podnet.agent()
+        yield Twins(dockerd, podnet)
