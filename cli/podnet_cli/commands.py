@@ -20,7 +20,7 @@ WHERE = {
     "wait": "waiting:wait",
     "logs": "containers:logs",
     "exec": "containers:execute",
-    "run": "running:run",
+    "run": "commands:run_in_sandbox",
     "attach": "wires:attach",
     "detach": "wires:detach",
     "plan": "reasons:plan",
@@ -32,8 +32,6 @@ WHERE = {
     "completion": "commands:completion",
 }
 """Each command's module and name in it, in the order in which help lists them."""
-USAGE_EXIT = {"run": 125}
-"""Exit codes of a mistaken command line where they are not 1; `docker run` has its own."""
 
 
 class _Commands(click.Group):
@@ -59,10 +57,9 @@ def run(program: str, arguments: Sequence[str]) -> int:
         return 0
     except click.UsageError as error:
         path = error.ctx.command_path if error.ctx else program
-        verb = path.split()[1] if " " in path else ""
         sentence = error.format_message().rstrip(".")
         see = f"{sentence} See" if sentence.endswith("?") else f"{sentence}: see"
-        raise Failure(f"{see} `{path} --help`", USAGE_EXIT.get(verb, 1)) from None
+        raise Failure(f"{see} `{path} --help`") from None
     except click.ClickException as error:
         raise Failure(error.format_message()) from None
     except click.Abort:
@@ -108,6 +105,22 @@ def get(ctx: click.Context, arguments: tuple[str, ...]) -> int:
 
     namespace = ctx.find_root().params.get("namespace")
     return get([*(["-n", namespace] if namespace else []), *arguments])
+
+
+@click.command(
+    "run",
+    add_help_option=False,
+    short_help="Run a command in a sandbox of its own.",
+    context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
+)
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+@click.pass_context
+def run_in_sandbox(ctx: click.Context, arguments: tuple[str, ...]) -> int:
+    """Run a command; what it takes is read in running.py, which needs no click."""
+    from podnet_cli.running import run
+
+    namespace = ctx.find_root().params.get("namespace")
+    return run([*(["-n", namespace] if namespace else []), *arguments])
 
 
 @click.command()

@@ -1,7 +1,7 @@
 """`podnet`, which answers to the name `kubectl` as well: the entry point.
 
-`get` goes straight to its module; every other command goes through click, whose import takes as
-long as all that `get` does.
+`get` and `run` go straight to their modules; every other command goes through click, whose import
+takes as long as all that `get` does.
 """
 
 import os
@@ -46,6 +46,10 @@ def _dispatch(arguments: list[str]) -> int:
         from podnet_cli.listing import get
 
         return get(arguments[1:])
+    if arguments[:1] == ["run"]:
+        from podnet_cli.running import run
+
+        return run(arguments[1:])
     from podnet_cli import commands
 
     return commands.run(program_name(), arguments)

@@ -1,7 +1,6 @@
 """An agent for a command that needs one: started beside it where none runs."""
 
 import fcntl
-import json
 import os
 import select
 import signal
@@ -52,6 +51,7 @@ def plan(body: Any) -> Any:
     try:
         return call("POST", "/plan", body)
     except Away:
+        import json
         import subprocess
 
         done = subprocess.run(

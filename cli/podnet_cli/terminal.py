@@ -6,15 +6,18 @@ shutting the writing side down is its end. A terminal's size goes to the control
 `1 ROWS COLUMNS` (conmon, src/conn_sock.c and src/ctrl.c).
 """
 
+from __future__ import annotations
+
 import contextlib
 import os
 import select
 import signal
 import socket
 import sys
-import termios
-import tty
-from collections.abc import Callable, Iterator
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
 
 PACKET_BYTES = 1 << 16
 """More than conmon ever sends at once."""
@@ -137,6 +140,9 @@ def _raw(wanted: bool) -> Iterator[None]:
     if not wanted or not os.isatty(0):
         yield
         return
+    import termios
+    import tty
+
     before = termios.tcgetattr(0)
     tty.setraw(0)
     try:

@@ -3,16 +3,17 @@
 import re
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import click
 
 from podnet.kinds import Kind
-from podnet_cli.client import Failure, Refused, Request, path_of
+from podnet_cli.client import Failure, Refused
 from podnet_cli.commands import namespace_option
 from podnet_cli.resources import kind_of, resource_name, targets
 from podnet_cli.tables import condition
+from podnet_cli.watching import events, states
 
 Body = dict[str, Any]
 Name = tuple[Kind, str, str]
@@ -109,31 +110,6 @@ def _wait(name: Name, is_so: Test, deadline: float, *, absent: bool) -> None:
             kind, _, missing = name
             message = f'{kind.plural}.podnet.dev "{missing}" not found'
             raise Refused({"reason": "NotFound", "message": message})
-
-
-def states(name: Name, deadline: float) -> Iterator[Body | None]:
-    """The object as it is and as it becomes, None whenever it is not there, until the deadline."""
-    kind, namespace, wanted = name
-    known = False
-    for event, body in events(kind, namespace if kind.namespaced else None, deadline):
-        if event == "BOOKMARK":
-            if not known:
-                yield None
-        elif body["metadata"]["name"] == wanted:
-            known = True
-            yield None if event == "DELETED" else body
-
-
-def events(kind: Kind, namespace: str | None, deadline: float) -> Iterator[tuple[str, Body]]:
-    """What happens to objects of a kind; BOOKMARK once all there are were told. TimeoutError."""
-    request = Request("GET", path_of("watch", kind.plural, namespace=namespace))
-    try:
-        request.limit(deadline - time.monotonic())
-        for event in request.events():
-            yield event["type"], event["object"]
-            request.limit(deadline - time.monotonic())
-    finally:
-        request.close()
 
 
 def until_ready(names: Sequence[Name], seconds: float) -> bool:

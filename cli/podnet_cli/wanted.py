@@ -1,9 +1,9 @@
 """From the options of `podnet run` to the PodSandbox that they mean. Pure, but for -e NAME."""
 
+from __future__ import annotations
+
 import os
 import re
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
 
 from podnet.kinds import GROUP, VERSION
 from podnet_cli.client import Failure
@@ -17,15 +17,20 @@ _POLICIES = {
     "unless-stopped": "Always",
 }
 _SIZES = {"": 1, "b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
-Body = dict[str, Any]
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from typing import Any
+
+    Body = dict[str, Any]
 
 
-class Options(NamedTuple):
-    """What was given on the command line, by docker's names."""
+class Options:
+    """What was given on the command line, by docker's names; what was not is as it stands here."""
 
-    command: Sequence[str]
-    name: str
-    net: str = "bridge"
+    command: Sequence[str] = ()
+    name = ""
+    net = "bridge"
     publish: Sequence[str] = ()
     env: Sequence[str] = ()
     volume: Sequence[str] = ()
@@ -40,10 +45,13 @@ class Options(NamedTuple):
     pids_limit: int | None = None
     user: str | None = None
     workdir: str | None = None
-    read_only: bool = False
-    restart: str = "no"
-    image: str = "host"
-    tty: bool = False
+    read_only = False
+    restart = "no"
+    image = "host"
+    tty = False
+
+    def __init__(self, **given: Any) -> None:
+        vars(self).update(given)
 
 
 def sandbox(options: Options, namespace: str) -> Body:
