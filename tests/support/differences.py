@@ -85,10 +85,16 @@ DIFFERENCES = (
         ("bridge",),
     ),
     # --- commands ---
-    Difference("Names", "name in capitals", "exit 0\n", "exit 125\n"),
+    Difference(
+        "Names",
+        "name in capitals",
+        "exit 0\n",
+        "exit 125\npodnet run line 1 metadata.name: is Given_Name: write DNS labels (lower-case"
+        " letters, digits, -) joined by dots\n",
+    ),
     Difference("Names", "hostname left out", "exit 0\nID\n", "exit 0\ngiven\n"),
     Difference("What `-d` prints", "detached", "exit 0\nID\n", "exit 0\ngiven\n"),
-    Difference("`TERM`", "terminal without one", "\r\nxterm\r\n", "\r\nvt100\r\n"),
+    Difference("`TERM`", "terminal without one", "\nxterm\n", "\nvt100\n"),
     Difference(
         "`-t` without a terminal",
         "input that is no terminal",
@@ -123,7 +129,7 @@ DIFFERENCES = (
         "exit 0\n127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n"
         "fe00::0\tip6-localnet\nff00::0\tip6-mcastprefix\n"
         "ff02::1\tip6-allnodes\nff02::2\tip6-allrouters\n192.0.2.1\tdb\n",
-        "exit 0\n127.0.0.1 localhost\n192.0.2.1\tdb\n",
+        "exit 0\n127.0.0.1 localhost\n127.0.0.9 own\n192.0.2.1\tdb\n",
     ),
     # --- who reaches published ports ---
     *(
