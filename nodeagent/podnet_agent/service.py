@@ -11,6 +11,7 @@ from dataclasses import replace
 
 from podnet.api.machine import refused
 from podnet.api.manifest import Source, changes_refused, from_body, read, to_body
+from podnet.api.podsandbox import PodSandbox, warnings
 from podnet.errors import Conflict, Invalid, PodNetError, Problem
 from podnet.explain import Line
 from podnet.objects import Netns, Observed
@@ -93,7 +94,7 @@ class Service:
         self, sources: Sequence[Source], namespace: str
     ) -> tuple[list[Body], list[str]]:
         """Write all objects of the sources, or, with Invalid, none."""
-        bodies = self.validated(sources, namespace)
+        bodies, warned = self.validated(sources, namespace)
         results: list[Body] = []
         networks = [body for body in bodies if body["kind"] == "PodNetwork"]
         for body in networks:
@@ -103,9 +104,9 @@ class Service:
             await self.networks.refresh()
             await self.keeper.reconcile()
             self.sandboxes.wake_all()
-        results += [await self._applied(body) for body in bodies if body not in networks]
+        results += [await self._applied(each) for each in bodies if each["kind"] == "PodSandbox"]
         self.sandboxes.wake_failed()
-        return results, [warning for body in bodies for warning in _warnings(body)]
+        return results, warned
 
     async def _applied(self, body: Body) -> Body:
         kind, namespace, name = name_of(body)
@@ -123,20 +124,21 @@ class Service:
             raise Conflict(
                 f"podsandbox {name[2]} exists already: delete it or choose another name (--name)"
             )
-        (body,) = self.validated([source], "default")
+        (body,), warned = self.validated([source], "default")
         try:
             attach = await self.sandboxes.run(body, stdin=stdin, tty=tty)
         except BaseException:
             if self.objects.get(*name) is not None:
                 await self.delete(name, 0)
             raise
-        return self.objects.get(*name) or body, attach, list(_warnings(body))
+        return self.objects.get(*name) or body, attach, warned
 
-    def validated(self, sources: Sequence[Source], namespace: str) -> list[Body]:
-        """The objects as they would be stored; Invalid with every problem there is."""
+    def validated(self, sources: Sequence[Source], namespace: str) -> tuple[list[Body], list[str]]:
+        """The objects as they would be stored, and warnings; Invalid with every problem."""
         resources = read(sources, namespace)
         problems: list[Problem] = []
-        bodies = []
+        bodies: list[Body] = []
+        warned: list[str] = []
         for resource in resources:
             body = to_body(resource)
             old = self.objects.get(*name_of(body))
@@ -146,10 +148,12 @@ class Service:
                 problems.append(Problem(place, "is being deleted: wait, then apply again"))
             elif old is not None and not self.networks.may_replace(old):
                 problems += changes_refused(from_body(old), resource)
+            if isinstance(resource, PodSandbox):
+                warned += warnings(resource)
             bodies.append(body)
         if problems:
             raise Invalid(problems)
-        return bodies
+        return bodies, warned
 
     async def delete(
         self, name: Name, grace_seconds: float | None = None, *, wait: bool = True
@@ -208,7 +212,7 @@ class Service:
 
     async def plan(self, sources: Sequence[Source], namespace: str) -> Plan:
         """What `apply` of the sources would do to the kernel; nothing is done."""
-        bodies = self.validated(sources, namespace)
+        bodies, _ = self.validated(sources, namespace)
         observed = await self.keeper.look()
         plan: Plan = await self.threads.write(self._plan, bodies, observed)
         return plan
@@ -266,9 +270,3 @@ class Service:
             elif error := task.exception():
                 notes.append(str(error))
         return notes
-
-
-def _warnings(body: Body) -> tuple[str, ...]:
-    from podnet.api.podsandbox import PodSandbox, warnings
-
-    return warnings(from_body(body, PodSandbox)) if body["kind"] == "PodSandbox" else ()
