@@ -274,6 +274,14 @@ def _acknowledgements(channel: socket.socket, first: int, count: int) -> dict[in
     return failures
 
 
+REMEDIES = {
+    errnos.EROFS: "mount /proc/sys so that it can be written",
+    errnos.EMFILE: "raise the limit of open files (ulimit -n) the agent is started with",
+    errnos.EPERM: "run podnet as root, on a machine that may change its networks",
+}
+"""What helps, by error, where the kernel's own sentence does not tell."""
+
+
 def translate(error: ApplyError) -> PodNetError:
     """Named by who can act: somebody else's object is a Conflict, the rest may pass."""
     thing = error.failed.what
@@ -284,4 +292,5 @@ def translate(error: ApplyError) -> PodNetError:
                 f" machine; {thing.cause} wants to make it: delete the one that is in the way"
             )
         return Conflict(str(error))
-    return Retryable(str(error))
+    remedy = REMEDIES.get(error.errno or 0)
+    return Retryable(f"{error}: {remedy}" if remedy else str(error))
