@@ -199,7 +199,10 @@ class Sandboxes:
                 return None
             worker.failures += 1
             log.warning("%s %s/%s: %s", *name, error)
-            await self._report(name, failed(error))
+            try:
+                await self._report(name, failed(error))
+            except PodNetError as unwritten:  # a full disk
+                log.warning("%s %s/%s: %s", *name, unwritten)
             return float(
                 min(FIRST_RETRY_SECONDS * 2 ** (worker.failures - 1), LONGEST_RETRY_SECONDS)
             )
