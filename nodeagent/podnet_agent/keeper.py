@@ -69,7 +69,11 @@ class Keeper:
         """Look at the node and at those pods' namespaces, and make them as desired."""
         async with self._reconciling:
             observed = await self.look(namespaces)
-            plan: Plan = await self._threads.write(self._agent.reconcile, observed)
+            try:
+                plan: Plan = await self._threads.write(self._agent.reconcile, observed)
+            except PodNetError as error:
+                await self._networks.report(error)
+                raise
         for operation in plan.operations:
             log.info("%s %s", type(operation).__name__.lower(), operation.what.key)
         await self._networks.report()

@@ -82,11 +82,11 @@ class Networks:
         await self._write(self._agent.store.forget_network, name)
         await self.refresh()
 
-    async def report(self) -> None:
-        """Write every network's status."""
+    async def report(self, failure: PodNetError | None = None) -> None:
+        """Write every network's status; with what kept the last reconcile from its end."""
         for body in self._objects.list("PodNetwork"):
             name = body["metadata"]["name"]
-            status = await self._write(self._status, body)
+            status = await self._write(self._status, body, failure)
             await self._objects.set_status(("PodNetwork", "", name), status)
 
     def resolve_with(self, agent: Agent, bodies: Sequence[Body]) -> None:
@@ -137,7 +137,7 @@ class Networks:
             store.facts.record_subnets(name, subnets)
         return resolve(podnetwork, subnets, subnets, node)
 
-    def _status(self, body: Body) -> Body:
+    def _status(self, body: Body, failure: PodNetError | None) -> Body:
         """In the writer thread."""
         name = body["metadata"]["name"]
         network = self._agent.networks.get(name)
@@ -147,16 +147,11 @@ class Networks:
         if network is None:
             claims.append(Claim("Ready", False, type(error).__name__, str(error)))
         else:
-            problems = conflicts_of(self._agent.conflicts, network)
-            ready = not problems
-            claims.append(
-                Claim(
-                    "Ready",
-                    ready,
-                    "Built" if ready else "Conflict",
-                    "; ".join(str(problem) for problem in problems),
-                )
-            )
+            problems: list[PodNetError] = [*conflicts_of(self._agent.conflicts, network)]
+            problems += [failure] if failure else []
+            reason = type(problems[0]).__name__ if problems else "Built"
+            sentences = "; ".join(str(problem) for problem in problems)
+            claims.append(Claim("Ready", not problems, reason, sentences))
             obstacles = self._agent.kernel.forward.obstacles([network.bridge])
             if obstacles:
                 claims.append(Claim("Forwarding", False, "ForeignFirewall", "; ".join(obstacles)))
