@@ -49,6 +49,7 @@ def down() -> int:
     try:
         answer = starting.down()
     except Away:
+        starting.need_root()
         if not _leftovers():
             print("nothing of podnet's is on this machine")
             return 0

@@ -83,14 +83,19 @@ def down() -> Any:
 
 def start() -> None:
     """Afterwards an agent answers; it outlives this process. One of two that do this starts it."""
-    if os.geteuid() != 0:
-        raise Failure("podnet makes namespaces and links: run it as root")
+    need_root()
     folder = os.path.dirname(log_path())
     os.makedirs(folder, mode=0o700, exist_ok=True)
     with open(f"{folder}/start.lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not answers():
             _start()
+
+
+def need_root() -> None:
+    """Failure where this process is not root's."""
+    if os.geteuid() != 0:
+        raise Failure("podnet makes namespaces and links: run it as root")
 
 
 def answers() -> bool:

@@ -18,7 +18,7 @@ from podnet_agent.events import Events
 from podnet_agent.kernel import Kernel
 from podnet_agent.looking import Looker
 from podnet_agent.networks import Networks
-from podnet_agent.nft import Table
+from podnet_agent.nft import Context, Table
 from podnet_agent.objects import Objects
 from podnet_agent.paths import Paths
 from podnet_agent.ports import Ports
@@ -38,6 +38,7 @@ GOODBYE_SECONDS = 1.0
 @asynccontextmanager
 async def running(paths: Paths) -> AsyncIterator[Service]:
     """An agent that has taken over what it found and answers on its socket."""
+    Context().close()  # a machine without the library is told so before anything is made
     paths.prepare()
     with alone(paths):
         async with _assembled(paths, listen(paths)) as service:
