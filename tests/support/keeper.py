@@ -182,6 +182,8 @@ def furnish(name: str, bridge_nf: str, cgroups: Cgroups) -> None:
         os.unlink("/etc/resolv.conf")
     write("/etc/resolv.conf", RESOLV_CONF)
     _check(_libc.sethostname(name.encode(), len(name.encode())), "hostname")
+    # A new namespace starts as the machine is, which may route: Docker has other rules there.
+    write("/proc/sys/net/ipv4/ip_forward", "0")
     for family in ("iptables", "ip6tables", "arptables"):
         switch = f"/proc/sys/net/bridge/bridge-nf-call-{family}"
         if os.path.exists(switch):  # a new namespace starts with 1
