@@ -1,7 +1,6 @@
 """From what a container is to be to its bundle: image, root file system, OCI config."""
 
 import os
-from dataclasses import dataclass
 from pathlib import Path
 
 from podnet.errors import Invalid, Problem
@@ -15,15 +14,6 @@ from podnet_agent.runtime.rootfs import NoSuchUser
 from podnet_agent.runtime.runc import Files
 
 
-@dataclass(frozen=True, slots=True)
-class Room:
-    """What a sandbox gives its containers: a folder of what they share, files, the netns."""
-
-    folder: Path
-    owner: Path
-    netns: Netns
-
-
 class Bundles:
     """Makes the bundles of this machine's containers. Lives in the asyncio loop."""
 
@@ -31,9 +21,12 @@ class Bundles:
         self.images = Images(folder)
         self._machine, self._swap = os.uname().machine, _bounds_swap()
 
-    async def make(self, at: Files, room: Room, spec: ContainerSpec, *, tty: bool) -> str:
+    async def make(
+        self, at: Files, spec: ContainerSpec, shared: Path, netns: Netns, *, tty: bool
+    ) -> str:
         """The container's root is mounted; returns the text of its OCI config.
 
+        `shared`: the folder of what its sandbox's containers share.
         Invalid says what of the spec can't be had. What was made is the caller's to remove.
         """
         _check_mounts(spec)
@@ -48,12 +41,12 @@ class Bundles:
         place = bundle.Place(
             id=at.id,
             root=root,
-            files=room.owner,
-            shm=room.folder / "shm",
-            netns=room.netns,
-            ipc=room.folder / "ipc",
-            uts=room.folder / "uts",
-            hostname=files.read_hostname(room.owner),
+            files=shared,
+            shm=shared / "shm",
+            netns=netns,
+            ipc=shared / "ipc",
+            uts=shared / "uts",
+            hostname=files.read_hostname(shared),
             tmpfs=image.tmpfs,
             hidden=image.hidden,
         )

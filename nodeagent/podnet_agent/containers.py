@@ -1,7 +1,7 @@
 """The containers of every sandbox: made, watched, started again, removed.
 
 /run/podnet/sandboxes/ID/{hosts,hostname,resolv.conf,ipc,uts,shm}   shared by a sandbox's containers
-                        /containers/NAME/{log,ID-NAME,oom,held}     one container's record
+                        /containers/NAME/{log,ID-NAME,oom,held,tty} one container's record
 /run/podnet/containers/ID-NAME/                                     its bundle, while it runs
 /run/podnet/runc/ID-NAME/                                           runc's state, while it runs
 """
@@ -33,7 +33,7 @@ from podnet.errors import PodNetError
 from podnet.objects import Netns
 from podnet.sandbox import ContainerSpec, Sandbox
 from podnet_agent import files
-from podnet_agent.bundles import Bundles, Room
+from podnet_agent.bundles import Bundles
 from podnet_agent.objects import Write
 from podnet_agent.paths import Paths
 from podnet_agent.runs import Run, files_of
@@ -183,7 +183,8 @@ class Containers:
         """Make and start it, or write down why not."""
         kept.containers.setdefault(spec.name, Container(spec.name, spec.image))
         try:
-            await self._make(sandbox, home, kept, spec, stdin=False, tty=False, held=False)
+            tty = self._files(sandbox.id, spec.name).terminal.exists()
+            await self._make(sandbox, home, kept, spec, stdin=False, tty=tty, held=False)
             await _start(kept, spec.name)
         except CannotRun as error:
             kept.containers[spec.name] = exited(
@@ -213,24 +214,30 @@ class Containers:
         if spec.name in kept.runs:
             await kept.runs[spec.name].end(0.0)
         run = self._run(sandbox.id, kept, spec.name)
+        shared = self._paths.sandbox(sandbox.id)
         try:
-            config = await self._bundles.make(run.files, self._room(sandbox, home), spec, tty=tty)
-        except Exception:
+            config = await self._bundles.make(run.files, spec, shared, home.netns, tty=tty)
+            await run.make(config, stdin=stdin, tty=tty, held=held)
+        except OSError as error:
+            await run.clean()
+            raise PodNetError(f"container {spec.name} can't be made: {error}") from error
+        except PodNetError:  # not where the agent ends: conmon goes on, the next agent looks
             await run.clean()
             raise
-        await run.make(config, stdin=stdin, tty=tty, held=held)
         kept.runs[spec.name] = run
         kept.containers[spec.name] = replace(kept.containers[spec.name], id=run.files.id)
 
-    def _room(self, sandbox: Sandbox, home: Home) -> Room:
-        owner = home.joined or sandbox
-        return Room(self._paths.sandbox(sandbox.id), self._paths.sandbox(owner.id), home.netns)
-
     async def _prepare(self, sandbox: Sandbox, home: Home) -> None:
-        room = self._room(sandbox, home)
-        if not files.is_prepared(room.folder):
-            owner = home.joined or sandbox
-            await self._write(files.prepare, room.folder, room.owner, owner, home.addresses)
+        """What the containers share is there; who is joined may have had none so far."""
+        folder, owner = self._paths.sandbox(sandbox.id), home.joined or sandbox
+        try:
+            files.write_files(self._paths.sandbox(owner.id), owner, home.addresses)
+            if home.joined:
+                files.join_files(folder, self._paths.sandbox(owner.id))
+        except OSError as error:
+            raise PodNetError(f"the files of {owner.owner} can't be made: {error}") from error
+        if not files.is_prepared(folder):
+            await self._write(files.prepare, folder)
 
     def _find(self, sandbox_id: str, kept: Kept) -> None:
         """Watch what lies there of this sandbox and is not known."""

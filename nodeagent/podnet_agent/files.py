@@ -10,9 +10,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from podnet.addresses import IPAddress
+from podnet.errors import PodNetError
 from podnet.sandbox import Sandbox, hosts_text, resolv_text, with_aliases
 from podnet_agent import namespaces
 from podnet_agent.runtime import rootfs
+from podnet_agent.runtime.bundle import SHARED_FILES
 
 IPV6_INTERFACES = Path("/proc/net/if_inet6")
 """There only where the kernel has IPv6."""
@@ -24,22 +26,24 @@ def is_prepared(folder: Path) -> bool:
     return os.path.ismount(folder / "uts")
 
 
-def prepare(folder: Path, owners: Path, owner: Sandbox, addresses: Sequence[IPAddress]) -> None:
-    """The folder has all that is shared. In the writer thread, which alone may unshare.
+def prepare(folder: Path) -> None:
+    """The folder has the memory and the namespaces, with the hostname of the file that is there.
 
-    The three files and the hostname are the owner's: the joined sandbox's, which may have had no
-    container so far, else its own.
+    In the writer thread, which alone may unshare.
     """
-    for each in (folder, owners):
-        each.mkdir(mode=0o700, parents=True, exist_ok=True)
-    write_files(owners, owner, addresses)
-    hostname = read_hostname(owners)
-    if not os.path.ismount(folder / "shm"):
-        rootfs.mount_shm(folder / "shm")
-    pins = {name: folder / name for name in NAMESPACES}
-    for pin in pins.values():  # an agent that was killed may have made one of them
-        namespaces.unpin(pin)
-    namespaces.make(NAMESPACES, pins, lambda: socket.sethostname(hostname))
+    hostname = read_hostname(folder)
+    try:
+        if not os.path.ismount(folder / "shm"):
+            rootfs.mount_shm(folder / "shm")
+        pins = {name: folder / name for name in NAMESPACES}
+        for pin in pins.values():  # an agent that was killed may have made one of them
+            namespaces.unpin(pin)
+        namespaces.make(NAMESPACES, pins, lambda: socket.sethostname(hostname))
+    except OSError as error:
+        raise PodNetError(
+            f"the namespaces of {folder.name} can't be made: {error.strerror}: `podnet doctor` says"
+            f" what this machine lacks"
+        ) from error
 
 
 def remove(folder: Path) -> None:
@@ -54,6 +58,10 @@ def write_files(folder: Path, sandbox: Sandbox, addresses: Sequence[IPAddress]) 
 
     What a container has changed in one of them stays, as with Docker.
     """
+    missing = [name for name in SHARED_FILES if not (folder / name).exists()]
+    if not missing:
+        return
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     families = tuple(address.version for address in addresses)
     texts = {
         "hosts": _hosts(sandbox, addresses),
@@ -62,11 +70,17 @@ def write_files(folder: Path, sandbox: Sandbox, addresses: Sequence[IPAddress]) 
             _read("/etc/resolv.conf"), sandbox.dns, families, loopback=sandbox.mode == "Host"
         ),
     }
-    for name, text in texts.items():
-        path = folder / name
-        if not path.exists():
-            path.write_text(text)
-            path.chmod(0o644)
+    for name in missing:
+        (folder / name).write_text(texts[name])
+        (folder / name).chmod(0o644)
+
+
+def join_files(folder: Path, owner: Path) -> None:
+    """The folder has the three files of another sandbox: the same ones, not copies."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for name in SHARED_FILES:
+        if not (folder / name).exists():
+            os.link(owner / name, folder / name)
 
 
 def read_hostname(folder: Path) -> str:

@@ -33,15 +33,13 @@ class Run:
         self._task: asyncio.Task[None] | None = None
 
     async def make(self, config: str, *, stdin: bool, tty: bool, held: bool) -> None:
-        """The container waits to be started; where that fails, nothing is left of it."""
-        try:
-            self.files.config.write_text(config)
-            if held:
-                self.files.held.touch()
-            await self._runtime.create(self.files, stdin=stdin, tty=tty)
-        except Exception:  # not where the agent ends: conmon goes on, the next agent looks
-            await self.clean()
-            raise
+        """The container waits to be started. Where that fails, `clean` is to be called."""
+        self.files.config.write_text(config)
+        if held:
+            self.files.held.touch()
+        if tty:
+            self.files.terminal.touch()
+        await self._runtime.create(self.files, stdin=stdin, tty=tty)
         self.watch()
 
     def watch(self) -> bool:

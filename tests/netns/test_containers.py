@@ -33,7 +33,9 @@ def podnet(host: Host) -> Podnet:
     return podnet
 
 
-def sandbox(name: str, *containers: dict[str, Any], mode: str = "None", **spec: Any) -> str:
+def sandbox(
+    name: str, *containers: dict[str, Any], mode: str | dict[str, str] = "None", **spec: Any
+) -> str:
     network = {"mode": mode} if isinstance(mode, str) else mode
     named = [
         {"name": f"c{number}", "image": "host", "command": FOREVER, **container}
@@ -226,7 +228,7 @@ def test_containers_of_a_sandbox_share_net_ipc_hostname_and_memory_only(machine:
 
 def test_container_mode_joins_the_network_and_the_three_files(machine: Podnet) -> None:
     machine.up(sandbox("owner", {}, hostname="name-of-owner"))
-    machine.up(sandbox("joiner", {}, mode={"mode": "Container", "sandbox": "owner"}))  # type: ignore[arg-type]
+    machine.up(sandbox("joiner", {}, mode={"mode": "Container", "sandbox": "owner"}))
     script = (
         "stat -c %i /etc/hosts /etc/hostname /etc/resolv.conf; hostname; readlink /proc/1/ns/net"
     )
@@ -237,6 +239,16 @@ def test_container_mode_joins_the_network_and_the_three_files(machine: Podnet) -
         inside(machine, "joiner", own).split()
     )
     machine.run("delete", "podsandbox", "joiner", "owner")
+
+
+def test_a_sandbox_without_containers_can_be_joined_and_so_can_who_joins(machine: Podnet) -> None:
+    machine.up(sandbox("bare", hostname="bare-name"))
+    machine.up(sandbox("first", {}, mode={"mode": "Container", "sandbox": "bare"}))
+    machine.up(sandbox("second", {}, mode={"mode": "Container", "sandbox": "first"}))
+    script = "hostname; readlink /proc/1/ns/net; stat -c %i /etc/hosts"
+    assert inside(machine, "first", script) == inside(machine, "second", script)
+    assert inside(machine, "second", "hostname") == "bare-name"
+    machine.run("delete", "podsandbox", "second", "first", "bare")
 
 
 def test_host_mode_has_the_machines_network_and_copies_of_its_files(machine: Podnet) -> None:
@@ -386,6 +398,23 @@ def test_what_fails_is_started_again_and_then_waits(podnet: Podnet) -> None:
     assert podnet.run("logs", "failing").stdout == "run\nrun\n"
     time.sleep(0.3)  # the back-off is 10 s: a third run would have been by now
     assert podnet.run("logs", "failing").stdout == "run\nrun\n"
+
+
+def test_a_restarted_container_has_its_terminal_again(podnet: Podnet) -> None:
+    script = "tty; exit 1"
+    podnet.run(
+        "run", "-dt", "--net=none", "--name=term", "--restart=on-failure", "sh", "-c", script
+    )
+    until(lambda: state(podnet, "term")["restarts"] == 1 and ended(podnet, "term"), "again")
+    assert podnet.run("logs", "term").stdout.split() == ["/dev/pts/0", "/dev/pts/0"]
+
+
+def test_many_at_once(podnet: Podnet) -> None:
+    podnet.up("\n---\n".join(sandbox(f"many-{number}", {}) for number in range(20)))
+    found = podnet.json("get", "podsandboxes")["items"]
+    assert [each["status"]["containers"][0]["state"] for each in found] == ["running"] * 20
+    podnet.run("delete", "podsandbox", *(f"many-{number}" for number in range(20)))
+    until(lambda: leftovers(podnet) == [], f"nothing left: {leftovers(podnet)}")
 
 
 def test_containers_outlive_the_agent_and_the_next_one_has_them(podnet: Podnet) -> None:

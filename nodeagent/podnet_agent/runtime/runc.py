@@ -76,6 +76,11 @@ class Files:
         return self.record / "held"
 
     @property
+    def terminal(self) -> Path:
+        """There when it was given a terminal: the next run has one too."""
+        return self.record / "tty"
+
+    @property
     def attach(self) -> Path:
         """conmon's socket for its streams."""
         return self.bundle / "attach"
@@ -101,6 +106,8 @@ class Runtime:
 
     def __init__(self, state: Path) -> None:
         self._state = state
+        # More at once are no sooner done: making one is work for two processors.
+        self._making = asyncio.Semaphore(2 * (os.cpu_count() or 1))
 
     async def create(self, files: Files, *, stdin: bool, tty: bool) -> None:
         """Make the container of a bundle; its first process waits to be started.
@@ -109,27 +116,28 @@ class Runtime:
         """
         for stale in (files.exit, files.oom):
             stale.unlink(missing_ok=True)
-        told, tell = os.pipe()
-        try:
-            try:
-                code, said = await run(
-                    self._conmon(files, stdin=stdin, tty=tty),
-                    cwd=files.record,
-                    environment={"_OCI_SYNCPIPE": str(tell), "TMPDIR": str(self._state.parent)},
-                    keep=(tell,),
-                )
-            finally:
-                os.close(tell)
-            answer = await _line(told) if code == 0 else b""
-        finally:
-            os.close(told)
+        async with self._making:
+            answer, said = await self._ask_conmon(self._conmon(files, stdin=stdin, tty=tty), files)
         if not answer:
-            raise PodNetError(
-                f"container {files.name}: conmon failed: {said or f'exit code {code}'}"
-            )
+            raise PodNetError(f"container {files.name}: conmon failed: {said or 'it said nothing'}")
         report = json.loads(answer, strict=False)
         if report["data"] < 0:
             raise _failure(files.name, report.get("message", ""))
+
+    async def _ask_conmon(self, argv: list[str], files: Files) -> tuple[bytes, str]:
+        """Start conmon: what it answers once runc has made the container, what it complains of."""
+        told, tell = os.pipe()
+        try:
+            try:
+                environment = {"_OCI_SYNCPIPE": str(tell), "TMPDIR": str(self._state.parent)}
+                code, said = await run(
+                    argv, cwd=files.record, environment=environment, keep=(tell,)
+                )
+            finally:
+                os.close(tell)
+            return await _line(told) if code == 0 else b"", said
+        finally:
+            os.close(told)
 
     async def start(self, files: Files) -> None:
         """The container's command runs.
