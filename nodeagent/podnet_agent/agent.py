@@ -95,6 +95,7 @@ class Agent:
     def make_namespace(self, namespace: Sandboxed) -> None:
         """A network namespace with nothing but `lo`: mode None."""
         self._make((), namespace)
+        self.store.complete_namespace(namespace.sandbox_id)
 
     def detach(self, sandbox_id: str, ifname: str) -> bool:
         """Undo an attachment; False when there is none. A namespace that is gone is no obstacle."""
@@ -105,16 +106,19 @@ class Agent:
         return True
 
     def demolish(self, sandbox_id: str) -> None:
-        """Undo everything of a sandbox: attachments, then its namespace. Goes on over errors."""
+        """Undo everything of a sandbox: attachments, then its namespace. Goes on over errors.
+
+        Once begun it is gone through with: by the next agent, if this one dies.
+        """
+        self.store.condemn(sandbox_id)
         errors: list[PodNetError] = []
         for record in self.store.of_sandbox(sandbox_id):
             try:
                 self._undo(record)
             except PodNetError as error:
                 errors.append(error)
-        for namespace in self.store.namespaces():
+        for namespace in self.store.namespaces("removing"):
             if namespace.sandbox_id == sandbox_id:
-                self.store.set_namespace(sandbox_id, "removing")
                 made = as_seen(namespace_objects(namespace))
                 self.kernel.apply(plan((), made).operations)
                 self.store.drop_namespace(sandbox_id)
@@ -123,17 +127,35 @@ class Agent:
             raise Retryable(f"sandbox {sandbox_id} left something behind: {sentences}")
 
     def recover(self) -> None:
-        """At start: what a dead agent left half done is undone, by the same undo as ever."""
+        """At start: what a dead agent left half done is undone, by the same undo as ever.
+
+        What can't be undone now is said, and left to `reconcile`.
+        """
+        for error in self._finish():
+            log.warning("%s", error)
+        for record in self.store.records():
+            if record.state == "ready":
+                try:
+                    self.ports.hold(record.attachment.number, record.attachment.request.ports)
+                except PodNetError as error:  # taken meanwhile; it leads to the pod all the same
+                    log.warning("%s: %s", record.attachment.request.owner, error)
+        self.kernel.sweep()
+
+    def _finish(self) -> list[PodNetError]:
+        """Undo what is not whole: nothing is being made while this runs. Goes on over errors."""
+        errors: list[PodNetError] = []
         for record in self.store.records():
             if record.state != "ready":
-                self._undo(record)
-                continue
-            try:
-                self.ports.hold(record.attachment.number, record.attachment.request.ports)
-            except PodNetError as error:  # taken meanwhile; it leads to the pod all the same
-                log.warning("%s: %s", record.attachment.request.owner, error)
+                try:
+                    self._undo(record)
+                except PodNetError as error:
+                    errors.append(error)
         for namespace in self.store.namespaces("adding", "removing"):
-            self.demolish(namespace.sandbox_id)
+            try:
+                self.demolish(namespace.sandbox_id)
+            except PodNetError as error:
+                errors.append(error)
+        return errors
 
     def question(self, namespaces: Iterable[Netns] = ()) -> Question:
         """What has to be observed, of the node and of pods given, before anything is decided."""
@@ -157,6 +179,7 @@ class Agent:
         What fails is left for the next time; Retryable or Conflict says all of it. A namespace that
         is gone is not made anew here, where its containers are not known: it is in `lost`.
         """
+        errors = self._finish()
         todo = self.plan(self._without_younger(observed))
         self.conflicts = todo.conflicts
         self.foreign = {key for key, found in observed.seen.items() if not found.ours}
@@ -171,7 +194,7 @@ class Agent:
         self._record_sysctls(pending)
         if pending:
             self.kernel.forget_indexes()
-            self._apply_all(pending)
+        self._apply_all(pending, errors)
         return Plan(tuple(pending), todo.conflicts)
 
     def _without_younger(self, observed: Observed) -> Observed:
@@ -209,9 +232,8 @@ class Agent:
                     if netns == HOST:
                         self.store.facts.record_sysctl(new.name, old)
 
-    def _apply_all(self, pending: Sequence[Operation]) -> None:
+    def _apply_all(self, pending: Sequence[Operation], errors: list[PodNetError]) -> None:
         """Carry out what can be; then raise the first error with the sentences of all."""
-        errors: list[PodNetError] = []
         while pending:
             try:
                 self.kernel.apply(pending)
@@ -271,14 +293,16 @@ class Agent:
             if namespace:
                 self.store.drop_namespace(namespace.sandbox_id)
             raise translate(error) from error
-        if namespace:
-            self.store.set_namespace(namespace.sandbox_id, "ready")
 
     def _undo(self, record: Record) -> None:
         number = record.attachment.number
-        self.store.abandon(number)
+        if record.state != "removing":
+            self.store.abandon(number)
         made = as_seen(residue(record.attachment))
-        self.kernel.apply(plan((), made).operations)
+        try:
+            self.kernel.apply(plan((), made).operations)
+        except ApplyError as error:
+            raise translate(error) from error
         self.ports.release(number)
         self.store.release(number)
         self.attachments += 1

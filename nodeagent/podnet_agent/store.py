@@ -82,20 +82,26 @@ class Store:
             (namespace.sandbox_id, namespace.path, namespace.owner),
         )
 
-    def set_namespace(self, sandbox_id: str, state: State) -> None:
-        """How far it is."""
-        self._db.execute("UPDATE sandbox SET state = ? WHERE id = ?", (state, sandbox_id))
+    def complete_namespace(self, sandbox_id: str) -> None:
+        """From here on the namespace is desired."""
+        self._db.execute("UPDATE sandbox SET state = 'ready' WHERE id = ?", (sandbox_id,))
+
+    def condemn(self, sandbox_id: str) -> None:
+        """From here on nothing of the sandbox may stay; survives a crash."""
+        with self._db.transaction():
+            for table, key in ("attachment", "sandbox_id"), ("sandbox", "id"):
+                self._db.execute(
+                    f"UPDATE {table} SET state = 'removing' WHERE {key} = ?", (sandbox_id,)
+                )
 
     def drop_namespace(self, sandbox_id: str) -> None:
         """Its record goes."""
         self._db.execute("DELETE FROM sandbox WHERE id = ?", (sandbox_id,))
 
-    def namespace(self, sandbox_id: str) -> Sandboxed | None:
-        """That sandbox's, if it is there whole."""
-        row = self._db.execute(
-            "SELECT id, netns, owner FROM sandbox WHERE id = ? AND state = 'ready'", (sandbox_id,)
-        ).fetchone()
-        return Sandboxed(row[0], Netns(row[1]), row[2]) if row else None
+    def namespace_state(self, sandbox_id: str) -> State | None:
+        """How far that sandbox's is; None when it has none."""
+        row = self._db.execute("SELECT state FROM sandbox WHERE id = ?", (sandbox_id,)).fetchone()
+        return row[0] if row else None
 
     def namespaces(self, *states: State) -> tuple[Sandboxed, ...]:
         """Those in one of the given states, all without."""
@@ -140,8 +146,14 @@ class Store:
         return attachment
 
     def complete(self, number: int) -> None:
-        """From here on the attachment is desired."""
-        self._db.execute("UPDATE attachment SET state = 'ready' WHERE number = ?", (number,))
+        """From here on the attachment is desired, with the namespace that was made for it."""
+        with self._db.transaction():
+            self._db.execute("UPDATE attachment SET state = 'ready' WHERE number = ?", (number,))
+            self._db.execute(
+                "UPDATE sandbox SET state = 'ready' WHERE state = 'adding'"
+                " AND id = (SELECT sandbox_id FROM attachment WHERE number = ?)",
+                (number,),
+            )
 
     def abandon(self, number: int) -> None:
         """From here on it may only be undone; survives a crash."""

@@ -38,11 +38,11 @@ class Wiring:
         containers go on. Without one there is nothing to go on with: it is made anew.
         """
         agent, path = self._agent, self.path(sandbox.id)
-        known = agent.store.namespace(sandbox.id) is not None
-        if known and not namespaces.is_pinned(Path(path)) and not _pin_again(Path(path), status):
+        state = agent.store.namespace_state(sandbox.id)
+        if state and not (state == "ready" and _is_there(Path(path), status)):
             agent.demolish(sandbox.id)
-            known = False
-        if not known:
+            state = None
+        if state is None:
             namespace = Sandboxed(sandbox.id, path, sandbox.owner)
             if sandbox.mode == "Bridge":
                 agent.attach(request_of(sandbox, path), namespace)
@@ -63,7 +63,7 @@ class Wiring:
             return
         path = self.path(sandbox.id)
         agent.store.add_namespace(Sandboxed(sandbox.id, path, sandbox.owner))
-        agent.store.set_namespace(sandbox.id, "ready")
+        agent.store.complete_namespace(sandbox.id)
         if sandbox.mode == "Bridge":
             request = request_of(sandbox, path)
             attachment = agent.store.reserve(agent.network(request.network), request)
@@ -118,8 +118,13 @@ def id_of(uid: str) -> str:
     return uid.replace("-", "")[:12]
 
 
-def _pin_again(path: Path, status: Body) -> bool:
-    """By way of a container that `status` tells of; a process id may be another's by now."""
+def _is_there(path: Path, status: Body) -> bool:
+    """Whether the namespace is pinned, again if need be.
+
+    By way of a container that `status` tells of; a process id may be another's by now.
+    """
+    if namespaces.is_pinned(path):
+        return True
     for container in status.get("containers", ()):
         source = Netns(f"/proc/{container.get('pid')}/ns/net")
         if container["state"] == "running" and inode_of(source) == status["netns"]["inode"]:

@@ -112,7 +112,7 @@ def test_a_namespace_is_adding_until_it_is_set(store: Store) -> None:
     first, second = sandboxed("a"), sandboxed("b")
     for each in (second, first):
         store.add_namespace(each)
-    store.set_namespace("a", "ready")
+    store.complete_namespace("a")
     assert store.namespaces() == (first, second)
     assert store.namespaces("ready") == (first,)
     assert store.namespaces("adding", "removing") == (second,)
