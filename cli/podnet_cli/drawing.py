@@ -52,7 +52,7 @@ def _wiring(interface: Body, lines: Sequence[Body], neighbours: Sequence[Body]) 
     outside = f"{host_end}@if{index} ({peer_index})"
     bridge = interface.get("bridge") or NONE
     pad = " " * len(inside)
-    yield f"  {paint(inside, CYAN)} <-> {paint(outside, CYAN)} in {paint(bridge, CYAN)}"
+    yield f"  {paint(inside, CYAN)} --- {paint(outside, CYAN)} in {paint(bridge, CYAN)}"
     addresses = interface.get("addresses", ())
     for address in addresses:
         yield f"  {pad}  address {address}"

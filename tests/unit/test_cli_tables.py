@@ -355,7 +355,7 @@ def test_explain_shows_both_ends_and_what_is_wrong() -> None:
     text = "\n".join(drawing.screen({"sandbox": web, "lines": lines}, [web, other]))
     for part in (
         "PodSandbox default/web  Running, Bridge mode, PodNetwork default",
-        "eth0@if20 (19) <-> vethpn1@if19 (20) in podnet0",
+        "eth0@if20 (19) --- vethpn1@if19 (20) in podnet0",
         "02:42:ac:11:00:02 = 02:42 and 172.17.0.2 in hexadecimal",
         "route   0.0.0.0/0 via 172.17.0.1",
         "podnet0's ports: vethpn1 (web), vethpn2 (api)",
