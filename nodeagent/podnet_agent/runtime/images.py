@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from podnet.errors import PodNetError
-from podnet_agent.runtime import rootfs, runc, unpack
+from podnet_agent.runtime import processes, rootfs, unpack
 from podnet_agent.runtime.archives import BadImage, Contents, image_config, read_archive
 from podnet_agent.runtime.bundle import ImageConfig
 
@@ -94,7 +94,7 @@ class Images:
                 for layer in contents.layers
             ]
             job = json.dumps({"root": str(root), "layers": layers})
-            code, said = await runc.run([sys.executable, "-IS", unpack.__file__, job])
+            code, said = await processes.run([sys.executable, "-IS", unpack.__file__, job])
             if code:
                 raise BadImage(f"image {path}: {said or f'unpacking ended with exit code {code}'}")
             await asyncio.to_thread(new.rename, folder)

@@ -13,20 +13,18 @@ import contextlib
 import json
 import os
 import re
-import shutil
 import signal
-import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
 from podnet.errors import Invalid, PodNetError, Problem
-from podnet_agent.runtime.bundle import PATH, TERM
+from podnet_agent.runtime import processes
+from podnet_agent.runtime.bundle import TERM
 
 LOG_BYTES = 10 << 20
 """A longer log begins anew: the kubelet's containerLogMaxSize; it lies in memory."""
 START_SECONDS = 5.0
 """The first process writes at once, unless somebody killed it."""
-LONGEST_ANSWER = 1 << 16
 _SAID = re.compile(r'msg="((?:[^"\\]|\\.)*)"')
 _PREFIX = re.compile(r"^(runc \w+ failed: |unable to start container process: )+")
 NOT_FOUND, NOT_ALLOWED = 127, 126
@@ -130,12 +128,12 @@ class Runtime:
         try:
             try:
                 environment = {"_OCI_SYNCPIPE": str(tell), "TMPDIR": str(self._state.parent)}
-                code, said = await run(
+                code, said = await processes.run(
                     argv, cwd=files.record, environment=environment, keep=(tell,)
                 )
             finally:
                 os.close(tell)
-            return await _line(told) if code == 0 else b"", said
+            return await processes.line(told) if code == 0 else b"", said
         finally:
             os.close(told)
 
@@ -150,13 +148,13 @@ class Runtime:
         try:
             reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
         except FileNotFoundError:
-            code, said = await run(self._runc("start", files.id))
+            code, said = await processes.run(self._runc("start", files.id))
             if code:
                 raise _failure(files.name, said) from None
             return
         try:
             async with asyncio.timeout(START_SECONDS):
-                await readable(reader)
+                await processes.readable(reader)
             os.read(reader, 1)
         except TimeoutError:
             raise PodNetError(f"container {files.name} has ended before it was started") from None
@@ -175,7 +173,7 @@ class Runtime:
         """
         if (self._state / files.id).exists():
             argv = self._runc("delete", *(["--force"] if force else []), files.id)
-            code, said = await run(argv)
+            code, said = await processes.run(argv)
             if code:
                 raise _failure(files.name, said)
 
@@ -188,7 +186,7 @@ class Runtime:
         return self._state / files.id / "exec.fifo"
 
     def _runc(self, *words: str) -> list[str]:
-        return [find("runc"), "--root", str(self._state), *words]
+        return [processes.find("runc"), "--root", str(self._state), *words]
 
     def _conmon(self, files: Files, *, stdin: bool, tty: bool) -> list[str]:
         options = {
@@ -196,7 +194,7 @@ class Runtime:
             "--cid": files.id,
             "--cuuid": files.id,
             "--name": files.name,
-            "--runtime": find("runc"),
+            "--runtime": processes.find("runc"),
             "--bundle": files.bundle,
             "--container-pidfile": files.pid,
             "--conmon-pidfile": files.monitor_pid,
@@ -209,15 +207,7 @@ class Runtime:
         flags += ["--terminal"] if tty else []
         given = [str(word) for pair in options.items() for word in pair]
         passed = ["--runtime-arg", "--root", "--runtime-arg", str(self._state)]
-        return [find("conmon"), *given, *flags, *passed]
-
-
-def find(program: str) -> str:
-    """Where the program is; PodNetError with the remedy when it is not there."""
-    path = shutil.which(program, path=PATH)
-    if path is None:
-        raise PodNetError(f"{program} is not installed: apt-get install {program}")
-    return path
+        return [processes.find("conmon"), *given, *flags, *passed]
 
 
 def monitor_of(files: Files) -> int | None:
@@ -274,68 +264,6 @@ def heeds(files: Files, number: int) -> bool:
     masks = dict(line.split(":\t") for line in status.splitlines() if line.startswith("Sig"))
     ignored, caught = int(masks["SigIgn"], 16), int(masks["SigCgt"], 16)
     return bool((ignored | caught) >> (number - 1) & 1)
-
-
-async def run(
-    argv: list[str],
-    *,
-    cwd: Path = Path("/"),
-    environment: dict[str, str] | None = None,
-    keep: tuple[int, ...] = (),
-) -> tuple[int, str]:
-    """Run a program to its end: its exit code and what it said on standard error.
-
-    That goes to memory and not to a pipe, which a container would hold open.
-    """
-    said = os.memfd_create("stderr")
-    try:
-        process = subprocess.Popen(  # noqa: ASYNC220 - vfork: 1 ms, and no thread for the wait
-            argv,
-            cwd=cwd,
-            env={"PATH": PATH, **(environment or {})},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=said,
-            pass_fds=keep,
-            start_new_session=True,
-        )
-        ended = os.pidfd_open(process.pid)
-        try:
-            await readable(ended)
-        finally:
-            os.close(ended)
-        code = process.wait()
-        return code, os.pread(said, LONGEST_ANSWER, 0).decode(errors="replace").strip()
-    finally:
-        os.close(said)
-
-
-async def readable(fd: int) -> None:
-    """Return once the file descriptor has something to read; a pidfd, once the process ended."""
-    loop = asyncio.get_running_loop()
-    future: asyncio.Future[None] = loop.create_future()
-
-    def wake() -> None:
-        if not future.done():
-            future.set_result(None)
-
-    loop.add_reader(fd, wake)
-    try:
-        await future
-    finally:
-        loop.remove_reader(fd)
-
-
-async def _line(fd: int) -> bytes:
-    """What comes from a pipe up to the first end of line, or its end."""
-    text = b""
-    while not text.endswith(b"\n"):
-        await readable(fd)
-        piece = os.read(fd, LONGEST_ANSWER)
-        if not piece:
-            break
-        text += piece
-    return text
 
 
 def _failure(name: str, said: str) -> PodNetError:
