@@ -135,27 +135,36 @@ DIFFERENCES = (
     *(
         Difference(
             "IPv6 to a container without it",
-            "ports",
+            f"ports, {protocol}",
             f"{place} {protocol} {address}:8080: answered, sees 172.17.0.1\n",
-            f"{place} {protocol} {address}:8080: refused\n",
+            f"{place} {protocol} {address}:8080: {closed}\n",
         )
-        for protocol in ("tcp", "udp")
+        for protocol, closed in (("tcp", "refused"), ("udp", "no answer"))
         for place, address in (("outside", "v6"), ("host", "v6"), ("host", "::1"))
     ),
     *(
         Difference(
-            "Ports that are not published",
-            "ports",
-            f"outside {protocol} web:80: answered, sees 192.0.2.2\n",
-            f"outside {protocol} web:80: silent\n",
+            "IPv6 on `lo`",
+            "ports, tcp",
+            f"{place} tcp ::1:8080: unreachable\n",
+            f"{place} tcp ::1:8080: refused\n",
         )
-        for protocol in ("tcp", "udp")
+        for place in ("near", "itself")
+    ),
+    *(
+        Difference(
+            "Ports that are not published",
+            f"ports, {protocol}",
+            f"outside {protocol} web:80: answered, sees 192.0.2.2\n",
+            f"outside {protocol} web:80: {closed}\n",
+        )
+        for protocol, closed in (("tcp", "silent"), ("udp", "no answer"))
     ),
     *(
         Difference(
             "UDP from one container to another's published port",
-            "ports",
-            f"{place} udp host:8080: silent\n",
+            "ports, udp",
+            f"{place} udp host:8080: no answer\n",
             f"{place} udp host:8080: answered, sees 172.17.0.1\n",
         )
         for place in ("near", "itself")
