@@ -86,6 +86,10 @@ class Facts:
             (network, json.dumps([str(subnet) for subnet in subnets])),
         )
 
+    def networks(self) -> set[str]:
+        """The networks whose subnets are decided."""
+        return {name for (name,) in self._db.execute("SELECT network FROM subnets")}
+
     def forget_subnets(self, network: str) -> None:
         """A network of that name may come with other subnets now."""
         self._db.execute("DELETE FROM subnets WHERE network = ?", (network,))

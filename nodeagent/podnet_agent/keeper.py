@@ -90,7 +90,7 @@ class Keeper:
 
     async def _repairing(self) -> None:
         delay = FIRST_RETRY_SECONDS
-        next_round = time.monotonic() + RESYNC_SECONDS
+        next_round = time.monotonic()  # a dead agent may have been at work in a pod
         while True:
             with contextlib.suppress(TimeoutError):
                 seconds = max(0.0, next_round - time.monotonic())
@@ -111,7 +111,7 @@ class Keeper:
                 log.warning("reconcile failed, again in %.1f s: %s", delay, error)
                 await asyncio.sleep(delay)
                 delay = min(delay * 2, LONGEST_RETRY_SECONDS)
-                self._changed.set()
+                next_round = time.monotonic()  # a pod's pair may be there and not what is in it
 
     async def _inspect_pods(self) -> None:
         """Look into every pod's namespace, some at a time: nobody tells what changed in there."""

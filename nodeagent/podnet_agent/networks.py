@@ -82,6 +82,11 @@ class Networks:
         await self._write(self._agent.store.forget_network, name)
         await self.refresh()
 
+    async def clear(self) -> None:
+        """At start: an agent may have died between a network's object and its subnets."""
+        names = [body["metadata"]["name"] for body in self._objects.list("PodNetwork")]
+        await self._write(self._agent.store.forget_other_networks, names)
+
     async def report(self, failure: PodNetError | None = None) -> None:
         """Write every network's status; with what kept the last reconcile from its end."""
         for body in self._objects.list("PodNetwork"):

@@ -72,6 +72,7 @@ class Service:
         await self.objects.load()
         if self.objects.get("PodNetwork", "", "default") is None:
             await self.objects.apply(BY_ITSELF)
+        await self.networks.clear()
         await self.networks.refresh()
 
     async def start(self) -> None:

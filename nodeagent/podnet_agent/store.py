@@ -5,7 +5,7 @@ What must be unique is UNIQUE in the schema: the database refuses to give anythi
 
 import json
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -72,6 +72,11 @@ class Store:
         with self._db.transaction():
             self.facts.forget_subnets(network)
             self._claims.forget(network)
+
+    def forget_other_networks(self, networks: Collection[str]) -> None:
+        """Forget all but these."""
+        for network in self.facts.networks() - set(networks):
+            self.forget_network(network)
 
     # Namespaces that podnet made.
 
