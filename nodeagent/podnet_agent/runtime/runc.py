@@ -120,7 +120,7 @@ class Runtime:
             raise PodNetError(f"container {files.name}: conmon failed: {said or 'it said nothing'}")
         report = json.loads(answer, strict=False)
         if report["data"] < 0:
-            raise _failure(files.name, report.get("message", ""))
+            raise failure(files.name, report.get("message", ""))
 
     async def _ask_conmon(self, argv: list[str], files: Files) -> tuple[bytes, str]:
         """Start conmon: what it answers once runc has made the container, what it complains of."""
@@ -150,7 +150,7 @@ class Runtime:
         except FileNotFoundError:
             code, said = await processes.run(self._runc("start", files.id))
             if code:
-                raise _failure(files.name, said) from None
+                raise failure(files.name, said) from None
             return
         try:
             async with asyncio.timeout(START_SECONDS):
@@ -175,12 +175,13 @@ class Runtime:
             argv = self._runc("delete", *(["--force"] if force else []), files.id)
             code, said = await processes.run(argv)
             if code:
-                raise _failure(files.name, said)
+                raise failure(files.name, said)
 
     def exec_argv(self, files: Files, *, tty: bool) -> list[str]:
         """What runs a command in the container: the command's words are appended."""
         terminal = ["--tty", "--env", f"TERM={TERM}"] if tty else []
-        return self._runc("exec", *terminal, files.id)
+        # With a log elsewhere, what can't be run is said as a sentence, not as a line of a log.
+        return self._runc("--log", os.devnull, "exec", *terminal, files.id)
 
     def _pipe(self, files: Files) -> Path:
         return self._state / files.id / "exec.fifo"
@@ -266,7 +267,7 @@ def heeds(files: Files, number: int) -> bool:
     return bool((ignored | caught) >> (number - 1) & 1)
 
 
-def _failure(name: str, said: str) -> PodNetError:
+def failure(name: str, said: str) -> PodNetError:
     """What runc said, as a sentence. It has words only: there is no errno to go by."""
     match = _SAID.search(said)
     words = re.sub(r"\\(.)", r"\1", match[1]) if match else said
