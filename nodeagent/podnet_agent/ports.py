@@ -7,6 +7,7 @@ meets the socket: its destination is changed before one is looked for.
 
 import errno
 import os
+import resource
 import socket
 import sys
 from collections.abc import Iterator, Sequence
@@ -24,6 +25,8 @@ _KINDS = {"tcp": socket.SOCK_STREAM, "udp": socket.SOCK_DGRAM}
 _FAMILIES = {4: socket.AF_INET, 6: socket.AF_INET6}
 _TIME_WAIT = "06"
 """TCP_TIME_WAIT as /proc/net/tcp has it (net/tcp_states.h)."""
+RESERVED_DESCRIPTORS = 64
+"""So many open files are left for all that is not a port: without any, an agent can do nothing."""
 _WILDCARDS: tuple[IPAddress, ...] = (IPv4Address(0), IPv6Address(0))
 
 
@@ -63,6 +66,13 @@ def _bound(port: PublishedPort, address: IPAddress) -> socket.socket | None:
         if error.errno == errno.EAFNOSUPPORT and port.host_ip is None:
             return None
         raise PodNetError(f"{_said(port)} cannot be held: {error.strerror}") from error
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if held.fileno() >= limit - RESERVED_DESCRIPTORS:  # the kernel gives the lowest that is free
+        held.close()
+        raise Retryable(
+            f"{_said(port)} cannot be held: the agent may have no more than {limit} files open, and"
+            f" each published port is one or two: start it with a higher limit (ulimit -n)"
+        )
     try:
         if address.version == 6:
             held.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
