@@ -160,6 +160,26 @@ def test_a_command_that_cannot_run_is_the_same(command: str, twins: Twins) -> No
         assert f'"{command}": {sentence}' in done.err
 
 
+ENTERED = (
+    "id; pwd; hostname; env | sort; grep -E '^(Cap|NoNewPrivs|Seccomp)' /proc/self/status; tty;"
+    " echo e >&2; exit 4"
+)
+EXECUTED = {
+    ENTERED: ["sh", "-c", ENTERED],
+    "no-such": ["no-such"],
+    "/etc": ["/etc"],
+}
+
+
+def test_exec_enters_the_same(twins: Twins) -> None:
+    twins.start("entered", "--network=none", "--hostname=h", "-u", "7:8", "-w", "/tmp", "-e", "A=1")
+    for name, command in EXECUTED.items():
+        docker, podnet = twins.execute("entered", *command)
+        assert docker.code != 0
+        assert str(podnet) == as_podnet(str(docker), f"exec {name}")
+    twins.remove("entered")
+
+
 # --- resolv.conf ---
 
 MACHINES = {

@@ -28,6 +28,7 @@ PRIVATE = ("none", "bridge", "container")
 REFUSED = "exit 125\npodnet run line 1 spec.network"
 BRIDGE_ONLY = "belongs to mode Bridge, and mode is None: leave it out or write mode: Bridge\n"
 CPUS = os.cpu_count()
+FAILED = "exec failed: unable to start container process"
 GROUPS = (
     ()
     if UNIFIED
@@ -130,6 +131,18 @@ DIFFERENCES = (
         "fe00::0\tip6-localnet\nff00::0\tip6-mcastprefix\n"
         "ff02::1\tip6-allnodes\nff02::2\tip6-allrouters\n192.0.2.1\tdb\n",
         "exit 0\n127.0.0.1 localhost\n127.0.0.9 own\n192.0.2.1\tdb\n",
+    ),
+    *(
+        Difference(
+            "`exec` of what can't be run",
+            f"exec {command}",
+            f"exit 126\nOCI runtime exec failed: {words}: unknown\n",
+            f"exit 255\n{words}\n",
+        )
+        for command, words in (
+            ("no-such", f'{FAILED}: exec: "no-such": executable file not found in $PATH'),
+            ("/etc", f'{FAILED}: exec: "/etc": permission denied'),
+        )
     ),
     # --- who reaches published ports ---
     *(

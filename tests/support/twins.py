@@ -73,6 +73,15 @@ class Twins:
         self.docker.docker("rm", "-f", *names, check=False)
         self.podnet.run("delete", "podsandbox", *names, "--grace-period=0", check=False)
 
+    def execute(self, name: str, *command: str) -> Both:
+        """`exec NAME COMMAND` at both."""
+        argv = [[str(CLIENT), "exec", name], [str(PROGRAM), "exec", name, "--"]]
+        done = [
+            host.run([*each, *command], env=environment(), check=False)
+            for host, each in zip(self.hosts, argv, strict=True)
+        ]
+        return Both(*(Done(one.returncode, one.stdout, one.stderr) for one in done))
+
     def pids(self, name: str) -> tuple[int, int]:
         """The container's first process, as docker's host counts, and as podnet's."""
         status = self.podnet.json("get", "podsandbox", name)["status"]
