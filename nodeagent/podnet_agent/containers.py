@@ -266,7 +266,8 @@ class Containers:
         return Run(self._files(sandbox_id, name), self._runtime, on_end)
 
     def _running(self, sandbox_id: str, name: str) -> Files:
-        container = self._kept(sandbox_id).containers.get(name)
+        kept = self._sandboxes.get(sandbox_id)
+        container = kept.containers.get(name) if kept else None
         if container is None or container.state != "running":
             state = container.state if container else "not there"
             raise PodNetError(f"container {name} does not run: it is {state}")
