@@ -36,7 +36,7 @@ RUNS = {
     "no processes limit": (["--pids-limit=0"], LIMITS),
     "read-only root": (
         ["--read-only"],
-        "for f in /x /tmp/x /run/x /etc/hosts /etc/resolv.conf /dev/shm/x; do : >> $f; done",
+        "for f in /x /tmp/x /run/x /etc/hosts /etc/resolv.conf /dev/shm/x; do (: >> $f); done",
     ),
     "volume": (
         ["-v", "/run/volume:/data"],
