@@ -94,7 +94,7 @@ class Containers:
         kept = self._kept(sandbox.id)
         async with kept.lock:
             if not kept.read_status:
-                _remember(kept, before)
+                _remember(kept, sandbox, before)
             due = [spec for spec in sandbox.containers if spec.name in _steps(sandbox, kept).start]
             if due:
                 await self._prepare(sandbox, home)
@@ -254,13 +254,15 @@ class Containers:
             container = Container(name, "", id=run.files.id, pid=run.first_pid())
             if run.watch():
                 container = replace(container, state=_state(run))
-            elif run.files.exit.exists() or run.files.pid.exists():
+            elif run.files.exit.exists() or (run.files.pid.exists() and run.is_started()):
                 container = run.ended(container)
             kept.containers[name] = container
 
     def _run(self, sandbox_id: str, kept: Kept, name: str) -> Run:
         def on_end(run: Run) -> None:
-            kept.containers[name] = run.ended(kept.containers[name])
+            # What was never started has not ended: it is made anew, and that is no restart.
+            if kept.containers[name].state != "waiting":
+                kept.containers[name] = run.ended(kept.containers[name])
             self.exited(sandbox_id)
 
         return Run(self._files(sandbox_id, name), self._runtime, on_end)
@@ -313,13 +315,16 @@ def _steps(sandbox: Sandbox, kept: Kept) -> Steps:
     return next_steps(names, sandbox.restart_policy, kept.containers, time.time())
 
 
-def _remember(kept: Kept, before: Body) -> None:
+def _remember(kept: Kept, sandbox: Sandbox, before: Body) -> None:
     """What the status says of earlier runs is known again."""
     for body in before.get("containers", ()):
         old = from_body(body)
         container = adopted(old, kept.containers.get(old.name), time.time())
         if container is not None:
-            kept.containers[old.name] = replace(container, image=old.image)
+            kept.containers[old.name] = container
+    for spec in sandbox.containers:
+        if spec.name in kept.containers:
+            kept.containers[spec.name] = replace(kept.containers[spec.name], image=spec.image)
     kept.read_status = True
 
 
