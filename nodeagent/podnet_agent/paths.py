@@ -67,14 +67,19 @@ class Paths:
     def clear(self) -> None:
         """Everything under `run` goes; a tmpfs of ours is taken away."""
         with contextlib.suppress(FileNotFoundError):
-            for entry in self.run.iterdir():
-                if entry.is_dir() and not entry.is_symlink():
-                    shutil.rmtree(entry, ignore_errors=True)
-                else:
-                    entry.unlink(missing_ok=True)
+            _empty(self.run)
             if os.path.ismount(self.run):
                 namespaces.unmount(str(self.run))
+                _empty(self.run)  # the log of who started the agent was there before the tmpfs
             self.run.rmdir()
+
+
+def _empty(folder: Path) -> None:
+    for entry in folder.iterdir():
+        if entry.is_dir() and not entry.is_symlink():
+            shutil.rmtree(entry, ignore_errors=True)
+        else:
+            entry.unlink(missing_ok=True)
 
 
 def on_tmpfs(path: Path) -> bool:

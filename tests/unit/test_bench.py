@@ -70,7 +70,7 @@ def test_the_floor_says_what_the_agent_says() -> None:
     operations = plan(attachment_objects(NETWORK, attachment), NOTHING).operations
     netns, ifname, *steps, go = floor.job(operations, NETNS, "eth0", 3).splitlines()
     assert (netns, ifname, go) == (f"netns {NETNS}", "ifname eth0", "go")
-    assert [step.split()[0] for step in steps] == ["host", "sysctl", "sysctl", "sysctl", "pod"]
+    assert [step.split()[0] for step in steps] == ["host", "sysctl", "sysctl", "pod"]
     for line, here in (steps[0], HOST), (steps[-1], NETNS):
         _, count, text, *offsets = line.split()
         sent = bytearray.fromhex(text)
