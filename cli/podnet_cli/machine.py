@@ -13,6 +13,9 @@ from podnet_cli.objects import print_results
 from podnet_cli.screen import Columns
 from podnet_cli.waiting import Seconds, names_of, until_ready
 
+ID_DIGITS = 12
+"""Of a sandbox's id, at the end of its namespace's name; others' names may begin as ours do."""
+
 
 @click.command()
 @click.argument("files", metavar="[FILE|FOLDER|-]...", nargs=-1)
@@ -66,7 +69,7 @@ def down() -> int:
 def _leftovers() -> bool:
     """Whether something on this machine looks like ours: records, namespaces, links."""
     folder = Path(log_path()).parent
-    pinned = Path("/run/netns").glob("podnet-*")
+    pinned = Path("/run/netns").glob(f"podnet-{'[0-9a-f]' * ID_DIGITS}")
     aliases = Path("/sys/class/net").glob("*/ifalias")
     return (
         (folder / "store.db").exists()
