@@ -199,7 +199,12 @@ def test_run_detached_prints_the_name(agent: FakeAgent, conmon: FakeConmon) -> N
     ("arguments", "answer", "code", "sentence"),
     [
         (["run"], {}, 125, "error: image `host` has no command of its own"),
-        (["run", "--frob", "x"], {}, 125, "error: option --frob not recognized: `podnet run --help`"),
+        (
+            ["run", "--frob", "x"],
+            {},
+            125,
+            "error: option --frob not recognized: `podnet run --help`",
+        ),
         (["run", "--rm", "--restart=always", "x"], {}, 125, "error: conflicting options"),
         (["run", "-it", "x"], {}, 125, "error: the input device is not a TTY: leave out -t"),
         (["run", "x"], status(409, "Conflict", "no"), 125, "Error from server (Conflict): no"),
