@@ -32,6 +32,13 @@ class AttachRequest:
     mac: str | None = None
     ports: tuple[PublishedPort, ...] = ()
     routes: tuple[IPNetwork, ...] = ()  # destinations behind the network's gateway
+    by_hand: bool = False  # `podnet attach` asked for it, and no field of the owner
+
+    def cause(self, field: str) -> str:
+        """What wants it: the owner's field of that name below spec.network, or the command."""
+        if self.by_hand:
+            return f"{self.owner} podnet attach --ifname {self.ifname}"
+        return f"{self.owner} spec.network.{field}"
 
 
 @dataclass(frozen=True, slots=True)

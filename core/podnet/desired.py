@@ -151,7 +151,7 @@ def attachment_objects(network: Network, attachment: Attachment) -> Iterator[Ker
         pod_netns=netns,
         pod_end=ifname,
         pod_mac=attachment.mac,
-        cause=f"{owner} spec.network.podNetwork",
+        cause=request.cause("podNetwork"),
         needs=(bridge_key(network), ("interface", netns, ifname)),
     )
     yield veth
@@ -163,7 +163,7 @@ def attachment_objects(network: Network, attachment: Attachment) -> Iterator[Ker
             ifname=ifname,
             interface=interface,
             within=veth.key,
-            cause=f"{owner} spec.network.addresses" if interface.ip in request.addresses else cause,
+            cause=request.cause("addresses") if interface.ip in request.addresses else cause,
         )
     yield Interface(
         netns=netns,
@@ -171,7 +171,7 @@ def attachment_objects(network: Network, attachment: Attachment) -> Iterator[Ker
         mac=attachment.mac,
         mtu=network.pod_mtu,
         within=veth.key,
-        cause=f"{owner} spec.network.mac" if request.mac else cause,
+        cause=request.cause("mac") if request.mac else cause,
     )
     for destination in request.routes:
         via = _gateway_for(destination, attachment.addresses)
@@ -182,7 +182,7 @@ def attachment_objects(network: Network, attachment: Attachment) -> Iterator[Ker
                 gateway=via,
                 ifname=ifname,
                 within=veth.key,
-                cause=cause,
+                cause=request.cause("routes") if request.by_hand else cause,
             )
     yield from port_objects(attachment)
 
@@ -210,7 +210,7 @@ def residue(attachment: Attachment) -> Iterator[KernelObject]:
 def port_objects(attachment: Attachment) -> Iterator[KernelObject]:
     """The table's elements for published ports, in each family the sandbox has."""
     request = attachment.request
-    cause = f"{request.owner} spec.network.ports"
+    cause = request.cause("ports")
     for port in request.ports:
         for interface in attachment.addresses:
             element = _port_element(port, interface.ip, cause)
@@ -292,7 +292,7 @@ def _pod_sysctls(network: Network, attachment: Attachment, within: Key) -> Itera
             name=name,
             value=value,
             within=within,
-            cause=f"{request.owner} spec.network.podNetwork",
+            cause=request.cause("podNetwork"),
         )
 
 

@@ -84,7 +84,7 @@ class Claims:
         Conflict when it is taken: a bridge could not tell two interfaces of one MAC apart.
         """
         mac = request.mac or mac_for(addresses[0].ip)
-        where = f"{request.owner} spec.network.mac: {mac}"
+        where = f"{request.cause('mac')}: {mac}"
         if mac == mac_for(gateway(network.pod_cidrs[0])):
             raise Conflict(f"{where} is the bridge's of {network.cause}: choose another")
         if not self._claim_mac(network, mac, number):
@@ -110,7 +110,7 @@ class Claims:
         if row:
             holder = json.loads(row[0]).get("owner") or request.owner
             raise Conflict(
-                f"{request.owner} spec.network.ports: host port {port.host_port}/{port.protocol}"
+                f"{request.cause('ports')}: host port {port.host_port}/{port.protocol}"
                 f" is published by {holder} already: choose another hostPort or hostIP"
             )
         self._db.execute(
@@ -204,7 +204,7 @@ class Claims:
             )
         holder = json.loads(row[0]).get("owner", "another sandbox")
         raise Conflict(
-            f"{request.owner} spec.network.addresses: {address} is taken by {holder} (host number"
+            f"{request.cause('addresses')}: {address} is taken by {holder} (host number"
             f" {host} of {network.cause}): choose another or leave it out"
         )
 
@@ -216,7 +216,7 @@ def _twin(network: Network, request: AttachRequest, hosts: Mapping[int, int]) ->
         (address,) = request.addresses
         other = 4 if address.version == 6 else 6
         raise Conflict(
-            f"{request.owner} spec.network.addresses: {address} has no IPv{other} address of the"
+            f"{request.cause('addresses')}: {address} has no IPv{other} address of the"
             f" same host number in {network.cause}: give an IPv{other} address too"
         )
     return host
@@ -224,7 +224,7 @@ def _twin(network: Network, request: AttachRequest, hosts: Mapping[int, int]) ->
 
 def _cidr_for(network: Network, request: AttachRequest, address: IPAddress) -> IPNetwork:
     """The share that the fixed address is of; Conflict when no pod could have that address."""
-    where = f"{request.owner} spec.network.addresses: {address}"
+    where = f"{request.cause('addresses')}: {address}"
     ranges = [cidr for cidr in network.pod_cidrs if cidr.version == address.version]
     if not ranges:
         raise Conflict(f"{where}: {network.cause} has no IPv{address.version} subnet")

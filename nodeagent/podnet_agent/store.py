@@ -221,6 +221,7 @@ def _to_body(attachment: Attachment) -> Body:
             for port in request.ports
         ],
         "routes": [_text(route) for route in request.routes],
+        "byHand": request.by_hand,
         "addresses": [str(interface) for interface in attachment.addresses],
     }
 
@@ -242,6 +243,7 @@ def _from_text(number: int, text: str) -> Attachment:
             for host, container, protocol, ip in body["ports"]
         ),
         routes=tuple(ip_network(text) for text in body["routes"]),
+        by_hand=body["byHand"],
     )
     addresses = tuple(ip_interface(text) for text in body["addresses"])
     return Attachment(number, request, addresses, body["mac"][1])

@@ -21,6 +21,7 @@ _IFNAME = re.compile(r"(?!\.{1,2}$)[^\s/:%]{1,15}")
 """What the kernel takes as an interface's name (net/core/dev.c, dev_valid_name)."""
 _MAC = re.compile(r"[0-9a-f][02468ace](:[0-9a-f]{2}){5}")
 """A hardware address of one machine: the first byte's lowest bit means many."""
+_OPTION = {"addresses": "--address", "routes": "--route"}
 
 
 class Wires:
@@ -88,7 +89,7 @@ def _request(owner: Body, given: Body) -> AttachRequest:
             try:
                 found.append(parse(str(text)))
             except ValueError:
-                problems.append(Problem(f"--{key}".removesuffix("s"), f"{text!r} is no {right}"))
+                problems.append(Problem(_OPTION[key], f"{text!r} is no {right}"))
         return found
 
     addresses: list[IPAddress] = parsed("addresses", ip_address, "address: write 172.17.0.9")
@@ -117,6 +118,7 @@ def _request(owner: Body, given: Body) -> AttachRequest:
         addresses=tuple(addresses),
         mac=str(mac).lower() if mac else None,
         routes=tuple(routes),
+        by_hand=True,
     )
 
 

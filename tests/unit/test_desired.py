@@ -162,6 +162,15 @@ def test_every_object_of_an_attachment_names_the_field_that_wants_it() -> None:
     }
 
 
+def test_what_was_attached_by_hand_names_no_field_of_the_sandbox() -> None:
+    by_hand = attachment(by_hand=True, ifname="eth1", routes=(ip_network("10.9.0.0/16"),))
+    causes = {thing.cause for thing in attachment_objects(NETWORK, by_hand)}
+    assert causes == {
+        "PodSandbox/default/web podnet attach --ifname eth1",
+        "PodNetwork/default spec.subnets",
+    }
+
+
 def test_what_hangs_on_the_pair_goes_with_it() -> None:
     wanted = attachment(ports=(PublishedPort(80, 80),))
     objects = list(attachment_objects(NETWORK, wanted))
