@@ -77,7 +77,7 @@ class Containers:
         """Watch the containers that an earlier agent left; other sandboxes' are removed."""
         await asyncio.to_thread(self._bundles.images.clear)
         wanted = set(sandbox_ids)
-        found = {name.partition("-")[0] for name in _names(self._paths.run / "containers")}
+        found = {name.partition("-")[0] for name in _names(self._paths.containers)}
         found |= set(_names(self._paths.run / "sandboxes"))
         for sandbox_id in found & wanted:
             self._find(sandbox_id, self._kept(sandbox_id))
@@ -244,7 +244,7 @@ class Containers:
         prefix = f"{sandbox_id}-"
         names = {
             name.removeprefix(prefix)
-            for name in _names(self._paths.run / "containers")
+            for name in _names(self._paths.containers)
             if name.startswith(prefix)
         }
         records = _names(self._paths.sandbox(sandbox_id) / "containers")
@@ -285,7 +285,7 @@ class Containers:
         """The group above all containers' goes with the last of them."""
         # A bundle is there before its container's group is, and nothing else runs in this loop
         # between the look and the removal: no new container loses its parent.
-        if not _names(self._paths.run / "containers"):
+        if not _names(self._paths.containers):
             for folder in (CGROUPS, *(CGROUPS / name for name in _names(CGROUPS))):
                 with contextlib.suppress(OSError):
                     (folder / "podnet").rmdir()

@@ -37,6 +37,11 @@ class Paths:
         """Where a sandbox's network namespace is pinned, so that `ip netns` knows it."""
         return Netns(str(self.netns_folder / f"podnet-{sandbox_id}"))
 
+    @property
+    def containers(self) -> Path:
+        """The containers' bundles and what they write."""
+        return self.run / "containers"
+
     def sandbox(self, sandbox_id: str) -> Path:
         """The files that the sandbox's containers share."""
         return self.run / "sandboxes" / sandbox_id
@@ -55,8 +60,10 @@ class Paths:
             self.run.mkdir(mode=0o700, parents=True, exist_ok=True)
             if not on_tmpfs(self.run):
                 namespaces.mount_tmpfs(self.run)
-            for folder in (self.run / "sandboxes", self.run / "containers"):
+            for folder in (self.run / "sandboxes", self.containers):
                 folder.mkdir(mode=0o700, exist_ok=True)
+            if not os.path.ismount(self.containers):  # what they write must not fill /run
+                namespaces.mount_tmpfs(self.containers)
             namespaces.shared_folder(self.netns_folder)
         except OSError as error:
             raise PodNetError(
@@ -67,6 +74,7 @@ class Paths:
     def clear(self) -> None:
         """Everything under `run` goes; a tmpfs of ours is taken away."""
         with contextlib.suppress(FileNotFoundError):
+            namespaces.unmount(str(self.containers))
             _empty(self.run)
             if os.path.ismount(self.run):
                 namespaces.unmount(str(self.run))
