@@ -44,7 +44,7 @@ class Networks:
         )
 
     async def replace_default(self, body: Body) -> None:
-        """Make way for a `default` of the user's own, while nobody uses the one by itself."""
+        """The one by itself makes way for a `default` of the user's own, unless it is used."""
         old = self._objects.get(*name_of(body))
         if old is None or not self.may_replace(old) or old["spec"] == body["spec"]:
             return
@@ -54,7 +54,6 @@ class Networks:
                 f"PodNetwork/{name} has sandboxes on the subnet it chose by itself: delete them"
                 f" before you apply another one of that name"
             )
-        await self.forget(name)
 
     @property
     def waiting(self) -> bool:
@@ -97,10 +96,6 @@ class Networks:
     def resolve_with(self, agent: Agent, bodies: Sequence[Body]) -> None:
         """In the writer thread: as if `bodies` were applied, for an agent on other records."""
         known = {name_of(body): body for body in self._objects.list("PodNetwork")}
-        for body in bodies:
-            old = known.get(name_of(body))
-            if old and self.may_replace(old) and old["spec"] != body["spec"]:
-                agent.store.forget_network(body["metadata"]["name"])
         known |= {name_of(body): body for body in bodies}
         for error in self._resolve_all(agent, list(known.values())).values():
             raise error
@@ -112,10 +107,7 @@ class Networks:
         """
         found: dict[str, Network] = {}
         errors: dict[str, PodNetError] = {}
-        has_none = {
-            name_of(body): not agent.store.facts.subnets(name_of(body)[2]) for body in bodies
-        }
-        for body in sorted(bodies, key=lambda body: has_none[name_of(body)]):
+        for body in sorted(bodies, key=lambda body: not _decided(agent.store, body)):
             name = body["metadata"]["name"]
             try:
                 found[name] = self._resolve(agent.store, body, list(found.values()))
@@ -130,7 +122,7 @@ class Networks:
         node, routes = self._machine
         podnetwork = from_body(body, PodNetwork)
         name = podnetwork.metadata.name
-        subnets = store.facts.subnets(name)
+        subnets = _decided(store, body)
         if not subnets:
             subnets = tuple(podnetwork.spec.subnets) or _chosen(name, routes, others)
             _refuse_overlaps(name, subnets, routes, others)
@@ -139,6 +131,7 @@ class Networks:
                     f"PodNetwork/{name} spec.subnets: this machine's kernel has IPv6 switched off"
                     f" (ipv6.disable=1): leave the IPv6 subnet out or boot without that option"
                 )
+            store.forget_network(name)
             store.facts.record_subnets(name, subnets)
         return resolve(podnetwork, subnets, subnets, node)
 
@@ -173,6 +166,13 @@ class Networks:
         generation = body["metadata"]["generation"]
         status["conditions"] = conditions(claims, before, generation, timestamp())
         return status
+
+
+def _decided(store: Store, body: Body) -> tuple[IPNetwork, ...]:
+    """The recorded subnets; none where they were those of the `default` that made way."""
+    recorded = store.facts.subnets(body["metadata"]["name"])
+    given = tuple(from_body(body, PodNetwork).spec.subnets)
+    return recorded if given in ((), recorded) else ()
 
 
 def _chosen(

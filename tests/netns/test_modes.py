@@ -234,6 +234,18 @@ def test_a_network_without_subnet_gets_dockers_first_free_pool(
     assert chosen == [[subnet], more]
 
 
+def test_a_default_of_ones_own_takes_the_place_of_the_unused_one(host: Host) -> None:
+    podnet = Podnet(host)
+    podnet.run("up")
+    podnet.up(network("default", subnets=["10.3.0.0/16"]) + sandbox("web"))
+    assert podnet.ip("web") == "10.3.0.2"
+    assert [
+        a["local"] for a in host.ip_json("-4", "address", "show", "podnet0")[0]["addr_info"]
+    ] == ["10.3.0.1"]
+    refused = podnet.up(network("default", subnets=["10.4.0.0/16"]), check=False)
+    assert "is immutable and was 10.3.0.0/16, not 10.4.0.0/16" in refused.stderr
+
+
 def test_networks_are_isolated_unless_they_say_otherwise(fresh: Podnet) -> None:
     fresh.up(
         network("closed", subnets=["10.11.0.0/24"])
