@@ -60,6 +60,8 @@ def down() -> int:
         answer = starting.down()
     removed = [f"{number} {plural}" for plural, number in answer["removed"].items() if number]
     print(f"removed {', '.join(removed) or 'nothing but the agent'}")
+    for sentence in answer.get("kept", ()):
+        print(sentence)
     sys.stdout.flush()
     for note in answer.get("notes", ()):
         print(note, file=sys.stderr)

@@ -35,8 +35,8 @@ from podnet.objects import (
     Sysctl,
     Veth,
 )
-from podnet.plan import Add, Change, Operation, Plan, Remove, as_seen, plan
-from podnet_agent import namespaces
+from podnet.plan import Add, Operation, Plan, Remove, as_seen, plan
+from podnet_agent import namespaces, settings
 from podnet_agent.kernel import ApplyError, Kernel, translate
 from podnet_agent.ports import Ports
 from podnet_agent.store import Record, Store
@@ -67,6 +67,7 @@ class Agent:
     conflicts: tuple[Conflict, ...] = ()  # of the last reconcile
     lost: frozenset[Netns] = frozenset()  # namespaces the last reconcile missed
     foreign: Collection[Key] = frozenset()  # what the last reconcile found in ours' place
+    kept: list[str] = field(default_factory=list)  # settings left to others so far, as sentences
     attachments: int = 0  # made and undone so far: another number, other addresses in use
 
     def attach(self, request: AttachRequest, namespace: Sandboxed | None = None) -> Attachment:
@@ -191,10 +192,13 @@ class Agent:
         self.lost = frozenset(path for path in made_anew if not namespaces.is_pinned(Path(path)))
         pending = [each for each in todo.operations if not _is_in(each.what, made_anew)]
         pending = self._with_younger(pending, observed)
-        self._record_sysctls(pending)
+        pending, kept = settings.spare(self.store.facts, pending)
+        self.kept += kept
+        settings.record(self.store.facts, pending)
         if pending:
             self.kernel.forget_indexes()
         self._apply_all(pending, errors)
+        settings.forget(self.store.facts, pending)
         return Plan(tuple(pending), todo.conflicts)
 
     def _without_younger(self, observed: Observed) -> Observed:
@@ -224,13 +228,6 @@ class Agent:
 
     def _younger(self, observed: Observed) -> Iterator[Record]:
         return (each for each in self.store.records() if each.attachment.number > observed.newest)
-
-    def _record_sysctls(self, operations: Iterable[Operation]) -> None:
-        for operation in operations:
-            match operation:
-                case Change(what=Sysctl(netns=netns, within=None) as new, was=Sysctl(value=old)):
-                    if netns == HOST:
-                        self.store.facts.record_sysctl(new.name, old)
 
     def _apply_all(self, pending: Sequence[Operation], errors: list[PodNetError]) -> None:
         """Carry out what can be; then raise the first error with the sentences of all."""

@@ -1,7 +1,7 @@
 """The API objects, and what was decided or found once and holds from then on. In the database."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from ipaddress import ip_network
 from typing import Any
 
@@ -16,7 +16,7 @@ CREATE TABLE IF NOT EXISTS object (kind TEXT, namespace TEXT, name TEXT, body TE
 CREATE TABLE IF NOT EXISTS version (resource INTEGER);
 INSERT INTO version SELECT 0 WHERE NOT EXISTS (SELECT 1 FROM version);
 CREATE TABLE IF NOT EXISTS subnets (network TEXT PRIMARY KEY, cidrs TEXT) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS sysctl (name TEXT PRIMARY KEY, before TEXT) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS sysctl (name TEXT PRIMARY KEY, before TEXT, links TEXT) WITHOUT ROWID;
 """
 
 
@@ -98,6 +98,16 @@ class Facts:
         """The host's values that podnet changed, as they were before."""
         return dict(self._db.execute("SELECT name, before FROM sysctl"))
 
-    def record_sysctl(self, name: str, before: str) -> None:
-        """Remember what stood there before podnet first wrote it."""
-        self._db.execute("INSERT OR IGNORE INTO sysctl VALUES (?, ?)", (name, before))
+    def record_sysctl(self, name: str, before: str, links: Iterable[int]) -> None:
+        """Remember what stood there before podnet first wrote it, and which links there were."""
+        row = (name, before, json.dumps(sorted(links)))
+        self._db.execute("INSERT OR IGNORE INTO sysctl VALUES (?, ?, ?)", row)
+
+    def links_before(self, name: str) -> set[int]:
+        """The indexes of the links there were when podnet first wrote that value."""
+        rows = self._db.execute("SELECT links FROM sysctl WHERE name = ?", (name,))
+        return {index for (links,) in rows for index in json.loads(links)}
+
+    def forget_sysctl(self, name: str) -> None:
+        """It is as before, or nobody's business of ours any more."""
+        self._db.execute("DELETE FROM sysctl WHERE name = ?", (name,))

@@ -253,7 +253,7 @@ class Service:
             notes.append(str(error))
         notes += [str(conflict) for conflict in self.agent.conflicts]
         self.emptied = not notes
-        return {"removed": removed, "notes": notes}
+        return {"removed": removed, "kept": self.agent.kept, "notes": notes}
 
     async def _delete_sandboxes(self, names: Sequence[Name]) -> list[str]:
         """Delete them all at once; sentences about those that did not go."""
