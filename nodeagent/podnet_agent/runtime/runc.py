@@ -256,11 +256,14 @@ def send(files: Files, number: int) -> bool:
 def heeds(files: Files, number: int) -> bool:
     """Whether a signal means anything to the first process.
 
-    The kernel drops what the first of a pid namespace has no handler for (pid_namespaces(7)).
+    The kernel drops what the first of a pid namespace has no handler for (pid_namespaces(7)). To
+    runc itself, which is there until the command is, it means nothing, though it has handlers.
     """
     try:
         status = Path(f"/proc/{int(files.pid.read_text())}/status").read_text()
     except (FileNotFoundError, ValueError, ProcessLookupError):
+        return False
+    if status.startswith("Name:\trunc:["):
         return False
     masks = dict(line.split(":\t") for line in status.splitlines() if line.startswith("Sig"))
     ignored, caught = int(masks["SigIgn"], 16), int(masks["SigCgt"], 16)
