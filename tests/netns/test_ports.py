@@ -160,6 +160,13 @@ def test_holding_twice_and_releasing_what_is_not_held_is_nothing(ports: Ports) -
     ports.hold(2, [PublishedPort(80, 80)])
 
 
+class Idle:
+    """All that a start asks of the kernel where nothing is to be undone."""
+
+    def sweep(self) -> None:
+        """Nothing waits."""
+
+
 def test_a_port_that_was_taken_while_no_agent_ran_does_not_keep_the_next_from_starting(
     host: Host, ports: Ports, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -170,7 +177,7 @@ def test_a_port_that_was_taken_while_no_agent_ran_does_not_keep_the_next_from_st
             store.reserve(NETWORK, request(name, ports=(PublishedPort(port, 80),))).number
         )
     with taken(host, "tcp", "0.0.0.0", "8080", "yes") as pid:
-        Agent(store, None, ports, NODE).recover()  # type: ignore[arg-type]  # no kernel is needed
+        Agent(store, Idle(), ports, NODE).recover()  # type: ignore[arg-type]
     assert "PodSandbox/default/web: port 8080/tcp of this machine is taken by" in caplog.text
     assert f"(process {pid})" in caplog.text
     with pytest.raises(AssertionError, match="Address already in use"):  # noqa: SIM117

@@ -96,15 +96,15 @@ def test_a_timeout_ends_the_command_itself(host: Host) -> None:
 
 
 def test_a_host_is_soon_made_and_entered(make_host: Callable[..., Host]) -> None:
-    # A tenth of what a test may take; some 35 and 2.5 ms here. The best of five, others run too.
+    # Some 35 and 2.5 ms; ten times that would make the tests take minutes. The best of five.
     def seconds(action: Callable[[], object]) -> float:
         begin = time.monotonic()
         action()
         return time.monotonic() - begin
 
-    assert min(seconds(make_host) for _ in range(5)) < 0.05
+    assert min(seconds(make_host) for _ in range(5)) < 0.35
     host = make_host()
-    assert min(seconds(lambda: host.run(["true"])) for _ in range(5)) < 0.01
+    assert min(seconds(lambda: host.run(["true"])) for _ in range(5)) < 0.03
 
 
 def test_orphans_of_a_host_are_reaped(host: Host) -> None:
