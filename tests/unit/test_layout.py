@@ -4,7 +4,13 @@ import operator
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
+
+from podnet.desired import NodeState, attachment_objects, desired
+from podnet.objects import HOST, Sysctl
+from podnet.ruleset import TEXT
+from support.values import DUAL, NETWORK, NODE, attachment, sandboxed
 
 ROOT = Path(__file__).parents[2]
 CODE = ("core/podnet", "nodeagent/podnet_agent", "cli/podnet_cli")
@@ -30,6 +36,24 @@ def test_every_module_is_in_the_architecture_page() -> None:
     named = {path for path in modules() if path.name != "__init__.py"}
     missing = [str(path.relative_to(ROOT)) for path in named if f"{path.stem}.py" not in page]
     assert missing == []
+
+
+def test_every_setting_chain_and_set_is_in_the_data_path_page() -> None:
+    page = (ROOT / "docs" / "datapath.md").read_text()
+    node = replace(NODE, accepts_ra=True)
+    wanted = attachment(26, "172.17.0.2/16", "fd00:17::2/64", mac="02:00:00:00:00:07")
+    state = NodeState(node, (DUAL,), (sandboxed(),), (wanted,))
+    plain = attachment_objects(NETWORK, attachment())
+    spelt = {
+        thing.name.replace("/podnet0/", "/BRIDGE/").replace(
+            "/eth0/", "/UPLINK/" if thing.netns == HOST else "/IFNAME/"
+        )
+        for thing in [*desired(state), *plain]
+        if isinstance(thing, Sysctl)
+    }
+    names = spelt | set(re.findall(r"(?:chain|set|map) (pn_(?!version)\w+)", TEXT))
+    assert len(names) > 30
+    assert {name for name in names if name not in page} == set()
 
 
 def test_no_commit_names_a_registry_or_a_path_of_one_machine() -> None:
