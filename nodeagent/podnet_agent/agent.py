@@ -238,7 +238,7 @@ class Agent:
             except ApplyError as error:
                 errors.append(translate(error))
                 done = {*error.done, error.failed}
-                pending = [each for each in pending if each not in done]
+                pending = _without_basis([each for each in pending if each not in done], error)
         if errors:
             sentences = "; ".join(str(error) for error in errors)
             raise type(errors[0])(sentences) from errors[0]
@@ -303,6 +303,19 @@ class Agent:
         self.ports.release(number)
         self.store.release(number)
         self.attachments += 1
+
+
+def _without_basis(pending: Sequence[Operation], error: ApplyError) -> list[Operation]:
+    """Without what hangs on a link that could not be made: one of its name may be another's."""
+    if not isinstance(error.failed, Add):
+        return list(pending)
+    missing, left = {error.failed.what.key}, []
+    for each in pending:
+        if missing.isdisjoint((each.what.within, *each.what.needs)):
+            left.append(each)
+        else:
+            missing.add(each.what.key)
+    return left
 
 
 def _is_in(thing: KernelObject, places: Collection[Netns]) -> bool:

@@ -473,6 +473,19 @@ def test_a_pod_end_that_was_given_another_name_keeps_it(host: Host) -> None:
     assert "UP" in found["flags"] and found["addr_info"][0]["local"] == "172.17.0.2"
 
 
+def test_nothing_is_put_into_an_interface_that_took_a_pod_ends_name(host: Host) -> None:
+    """The look was at the node alone: the kernel is who says that the name is taken."""
+    node = Node(host)
+    node.networks(NETWORK)
+    made = node.attach("web")
+    for command in (f"ip link del {made.host_end}", "ip -n podnet-web link add eth0 type bridge"):
+        host.run(shlex.split(command))
+    with pytest.raises(Conflict, match="eth0 exists already in /run/netns/podnet-web"):
+        node.reconcile(pods=False)
+    (found,) = host.ip_json("address", "show", "eth0", netns=WEB)
+    assert (found["operstate"], found["addr_info"]) == ("DOWN", [])
+
+
 def test_a_namespace_is_ours_by_the_id_in_its_name(host: Host) -> None:
     """What a killed agent left goes; what a person called podnet-something stays."""
     node = Node(host)
