@@ -24,7 +24,9 @@ KINDS = (
     Kind("PodNetwork", "podnetworks", "pnet", namespaced=False),
     Kind("PodSandbox", "podsandboxes", "psb", namespaced=True),
 )
-"""In the order in which they are made: networks before what is plugged into them."""
+"""What people write, in the order in which it is made: networks before what is plugged in."""
+CLUSTER_KINDS = (KINDS[0], Kind("NodeSubnet", "nodesubnets", "nsub", namespaced=False), KINDS[1])
+"""In a cluster the operator writes one kind more, which one machine has no use for."""
 
 
 def find(word: str) -> Kind | None:

@@ -9,7 +9,8 @@ from podnet.attachment import Protocol, PublishedPort
 
 if TYPE_CHECKING:
     from podnet.api.container import Container
-    from podnet.api.podsandbox import PodSandbox, Port
+    from podnet.api.podsandbox import PodSandbox
+    from podnet.api.sandboxnetwork import Port
 
 Mode = Literal["Bridge", "None", "Host", "Container"]
 RestartPolicy = Literal["Always", "OnFailure", "Never"]

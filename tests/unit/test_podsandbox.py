@@ -418,7 +418,7 @@ def test_ports_in_host_mode_are_warned_of_in_dockers_words() -> None:
         ("PodNetwork", "{backend: {type: Local}, subnets: [10.8.0.0/16]}", []),
         (
             "PodNetwork",
-            "{backend: {type: HostGateway}, nodePrefixLength: {ipv4: 24}}",
+            "{backend: {type: HostGateway}, subnets: [10.8.0.0/16], nodePrefixLength: {ipv4: 24}}",
             ["PodNetwork/web spec.backend.type", "PodNetwork/web spec.nodePrefixLength"],
         ),
         ("PodSandbox", "{}", []),

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
 from podnet.api.meta import DnsLabel, Found, Model, Spelling, Text, Truth, Whole, spoken
+from podnet.api.rules import Rule, by_key
 
 ABSOLUTE = Spelling(
     r"/[^\x00]*",
@@ -38,8 +39,15 @@ def _no_dots(path: str) -> str:
     return path
 
 
-AbsolutePath = Annotated[str, ABSOLUTE, AfterValidator(_no_dots)]
+_PART = r"([^/.\x00][^/\x00]*|\.|\.[^/.\x00][^/\x00]*|\.\.[^/\x00]+)?"
+AbsolutePath = Annotated[
+    str,
+    ABSOLUTE,
+    AfterValidator(_no_dots),
+    WithJsonSchema({"type": "string", "maxLength": ABSOLUTE.most, "pattern": f"^(/{_PART})+$"}),
+]
 _BINARY = {"Ki": 1 << 10, "Mi": 1 << 20, "Gi": 1 << 30, "Ti": 1 << 40}
+_CPUS = {"": 1000, "m": 1}
 _DECIMAL = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 LEAST_MILLICPUS = 10
 """A quota of 1 ms in the usual period of 100 ms: the kernel takes no less (sched-bwc)."""
@@ -65,7 +73,7 @@ def _amount(value: Any, units: dict[str, int], least: int, remedy: str) -> int:
 
 
 def _millicpus(value: Any) -> int:
-    return _amount(value, {"": 1000, "m": 1}, LEAST_MILLICPUS, _CPU)
+    return _amount(value, _CPUS, LEAST_MILLICPUS, _CPU)
 
 
 def _bytes(value: Any) -> int:
@@ -82,7 +90,25 @@ def _memory(value: Any) -> Any:
     return value
 
 
-_QUANTITY = WithJsonSchema({"x-kubernetes-int-or-string": True})
+_NUMBER = r"([0-9]{1,18}(\.[0-9]{0,18})?|\.[0-9]{1,18})"
+
+
+def _quantity(units: dict[str, int]) -> WithJsonSchema:
+    """A number, or a text with one of the units behind it."""
+    suffixes = "|".join(unit for unit in units if unit)
+    pattern = f"^{_NUMBER}({suffixes})?$"
+    return WithJsonSchema({"x-kubernetes-int-or-string": True, "maxLength": 41, "pattern": pattern})
+
+
+def _little(name: str, least: str, remedy: str) -> Rule:
+    value = f"string(self.{name})"
+    return Rule(
+        f"!has(self.{name}) || !isQuantity({value})"
+        f" || quantity({value}).compareTo(quantity('{least}')) >= 0",
+        f"is {{value}}, which is too little: {remedy}",
+        f".{name}",
+        words={"value": f"less than {least}"},
+    )
 
 
 class EnvVar(Model):
@@ -103,10 +129,15 @@ class Mount(Model):
 class Limits(Model):
     """What the container may use at most."""
 
-    cpu: Annotated[Any, BeforeValidator(_cpu), _QUANTITY] = Field(
+    rules = (
+        _little("cpu", f"{LEAST_MILLICPUS}m", _CPU),
+        _little("memory", f"{LEAST_BYTES >> 20}Mi", _MEMORY),
+    )
+
+    cpu: Annotated[Any, BeforeValidator(_cpu), _quantity(_CPUS)] = Field(
         default=None, description="CPUs: 500m, 1, 1.5."
     )
-    memory: Annotated[Any, BeforeValidator(_memory), _QUANTITY] = Field(
+    memory: Annotated[Any, BeforeValidator(_memory), _quantity(_BINARY | _DECIMAL)] = Field(
         default=None, description="Bytes: 64Mi, 1Gi, 67108864."
     )
     pids: Whole | None = Field(
@@ -130,8 +161,18 @@ class Resources(Model):
     limits: Limits | None = Field(default=None, description="At most.")
 
 
+_NO_COMMAND = Rule(
+    "self.image != 'host' || (has(self.command) && self.command.size() > 0)"
+    " || (has(self.args) && self.args.size() > 0)",
+    "is missing: image host has no command of its own",
+    ".command",
+)
+
+
 class Container(Model):
     """One container of the sandbox; fields as in a Pod."""
+
+    rules = (_NO_COMMAND,)
 
     name: DnsLabel = Field(description="Unique in the sandbox.")
     image: Annotated[str, IMAGE] = Field(
@@ -145,11 +186,17 @@ class Container(Model):
         default=(), max_length=1024, description="Replaces the image's CMD."
     )
     env: tuple[EnvVar, ...] = Field(
-        default=(), max_length=1024, description="Environment variables."
+        default=(),
+        max_length=1024,
+        description="Environment variables.",
+        json_schema_extra=by_key("name"),
     )
     working_dir: AbsolutePath | None = Field(default=None, description="Left out: the image's.")
     mounts: tuple[Mount, ...] = Field(
-        default=(), max_length=256, description="Of the node's files."
+        default=(),
+        max_length=256,
+        description="Of the node's files.",
+        json_schema_extra=by_key("target"),
     )
     user: Annotated[str, USER] | None = Field(
         default=None, description="USER or USER:GROUP, names or numbers. Left out: the image's."
@@ -163,7 +210,7 @@ class Container(Model):
         """No command where there is none to fall back on; what stands twice."""
         found: Found = []
         if self.image == "host" and not self.command and not self.args:
-            found.append((("command",), "is missing: image host has no command of its own"))
+            found.append((("command",), _NO_COMMAND.say()))
         found += twice("env", "name", (variable.name for variable in self.env))
         found += twice("mounts", "target", (mount.target.rstrip("/") for mount in self.mounts))
         for index, mount in enumerate(self.mounts):

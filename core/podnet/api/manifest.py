@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, overload
 from podnet.addresses import bridge_name
 from podnet.api.meta import API_VERSION, SERVER_FIELDS, Found, Place, spoken
 from podnet.api.mistakes import mistakes
-from podnet.api.podnetwork import PodNetwork
+from podnet.api.nodesubnet import NodeSubnet
+from podnet.api.podnetwork import PodNetwork, PodNetworkSpec
 from podnet.api.podsandbox import PodSandbox
+from podnet.api.rules import IMMUTABLE
 from podnet.errors import Invalid, Problem
 from podnet.kinds import find
 
@@ -15,7 +17,7 @@ if TYPE_CHECKING:
     from podnet.api.document import Document
 
 Resource = PodNetwork | PodSandbox
-R = TypeVar("R", PodNetwork, PodSandbox)
+R = TypeVar("R", PodNetwork, NodeSubnet, PodSandbox)
 
 
 class Source(NamedTuple):
@@ -29,6 +31,15 @@ _MODELS: Mapping[str, type[PodNetwork] | type[PodSandbox]] = {
     "PodNetwork": PodNetwork,
     "PodSandbox": PodSandbox,
 }
+"""Of what people write."""
+_STORED: Mapping[str, type[PodNetwork] | type[NodeSubnet] | type[PodSandbox]] = {
+    **_MODELS,
+    "NodeSubnet": NodeSubnet,
+}
+
+
+_OF_API_SERVERS = ("managedFields", "ownerReferences", "finalizers", "generateName", "selfLink")
+"""Of metadata in a cluster: no model has it; the operator reads some of it where it stands."""
 
 
 def read(sources: Sequence[Source], namespace: str = "default") -> tuple[Resource, ...]:
@@ -56,7 +67,7 @@ def read(sources: Sequence[Source], namespace: str = "default") -> tuple[Resourc
                 resource, wrong = _resource(data, namespace)
                 wrong.sort(key=lambda each: document.mark((*place, *each[0])).line)
                 problems += [_problem(document, (*place, *at), text) for at, text in wrong]
-                if resource is None:
+                if not isinstance(resource, Resource):
                     continue
                 where = _where(document, place)
                 known = first.setdefault(_name(resource), where)
@@ -76,11 +87,12 @@ def read(sources: Sequence[Source], namespace: str = "default") -> tuple[Resourc
 def from_body(body: Mapping[str, Any]) -> Resource: ...
 @overload
 def from_body(body: Mapping[str, Any], kind: type[R]) -> R: ...
-def from_body(body: Mapping[str, Any], kind: type[Any] = object) -> Any:
+def from_body(body: Mapping[str, Any], kind: Any = Resource) -> Any:
     """A stored object, or one that was made as data; Invalid with every mistake."""
     resource, wrong = _resource(dict(body), "default", stored=True)
     if resource is not None and not isinstance(resource, kind):
-        wrong = [(("kind",), f"is {resource.kind}: write {kind.__name__}")]
+        meant = " or ".join(_MODELS) if kind is Resource else kind.__name__
+        wrong = [(("kind",), f"is {resource.kind}: write {meant}")]
     if wrong:
         meta = body.get("metadata")
         names = [meta.get("namespace"), meta.get("name")] if isinstance(meta, Mapping) else []
@@ -106,13 +118,12 @@ def changes_refused(old: Resource, new: Resource) -> list[Problem]:
         for spec in (before, after):
             spec["bridge"]["name"] = spec["bridge"]["name"] or bridge_name(name)
             spec["backend"]["type"] = spec["backend"]["type"] or "Local"
-        fixed = ("subnets", "nodePrefixLength", "bridge", "backend")
+        fixed = PodNetworkSpec.fixed
         before, after = ({key: spec[key] for key in fixed} for spec in (before, after))
     return [
         Problem(
             f"{label(new)} {spelt(place)}",
-            f"is immutable and was {_shown(was)}, not {_shown(now)}:"
-            f" delete the {new.kind} and apply it again",
+            IMMUTABLE.format(change=f" and was {_shown(was)}, not {_shown(now)}", kind=new.kind),
         )
         for place, was, now in _differences(before, after, ("spec",))
     ]
@@ -163,12 +174,15 @@ def _objects(document: "Document", problems: list[Problem]) -> Iterator[tuple[Pl
     yield from ((("items", index), item) for index, item in enumerate(items))
 
 
-def _resource(data: Any, namespace: str, *, stored: bool = False) -> tuple[Resource | None, Found]:
+def _resource(
+    data: Any, namespace: str, *, stored: bool = False
+) -> tuple[PodNetwork | NodeSubnet | PodSandbox | None, Found]:
     """The object in the data, or what is wrong with it."""
     if not isinstance(data, dict):
         return None, [((), f"is {spoken(data)}: write an object with apiVersion, kind, metadata")]
     kind = data.get("kind")
-    model = _MODELS.get(kind) if isinstance(kind, str) else None
+    models = _STORED if stored else _MODELS
+    model = models.get(kind) if isinstance(kind, str) else None
     if model is None:
         what = "is missing" if kind is None else f"is {spoken(kind)}, which podnet does not know"
         known = find(kind) if isinstance(kind, str) else None
@@ -179,13 +193,13 @@ def _resource(data: Any, namespace: str, *, stored: bool = False) -> tuple[Resou
     data = {key: value for key, value in data.items() if key != "status"}
     meta = data.get("metadata")
     if isinstance(meta, dict):
-        if not stored:
-            meta = {key: value for key, value in meta.items() if key not in SERVER_FIELDS}
+        left_away = _OF_API_SERVERS + (() if stored else SERVER_FIELDS)
+        meta = {key: value for key, value in meta.items() if key not in left_away}
         if model is PodSandbox and meta.get("namespace") is None:
             meta = meta | {"namespace": namespace}
         data["metadata"] = meta
     resource, wrong = mistakes(model, data)
-    assert resource is None or isinstance(resource, (PodNetwork, PodSandbox))
+    assert resource is None or isinstance(resource, (PodNetwork, NodeSubnet, PodSandbox))
     return resource, wrong
 
 

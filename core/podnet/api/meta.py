@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import (
     BaseModel,
@@ -22,6 +22,7 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import core_schema
 
 from podnet.addresses import IPAddress, IPNetwork
+from podnet.api.rules import Checked, Rule, with_rules
 from podnet.kinds import GROUP, VERSION
 
 API_VERSION = f"{GROUP}/{VERSION}"
@@ -49,6 +50,14 @@ class Model(BaseModel):
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, alias_generator=to_camel)
+    rules: ClassVar[tuple[Rule, ...]] = ()
+    """What the API server checks beyond types and bounds; `contradictions` checks the same."""
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        return with_rules(handler.resolve_ref_schema(handler(schema)), cls.rules)
 
     @model_validator(mode="before")
     @classmethod
@@ -140,49 +149,78 @@ Whole = Annotated[int, Strict()]
 Truth = Annotated[bool, Strict()]
 
 
+_IP = "write an IP address such as 172.17.0.9 or fd00::9"
+_MAPPED = "^::[fF]{4}:[0-9.]+$"
+_IP_IS_IP = Rule(
+    f"isIP(self) || self.contains('/') || self.contains('%') || self.matches('{_MAPPED}')",
+    f"is {{value}}, which is no IP address: {_IP}",
+)
+_IP_WITHOUT_PREFIX = Rule(
+    "!self.contains('/')",
+    "is {value}, which is no IP address: write the address without the prefix length behind /",
+)
+_IP_WITHOUT_ZONE = Rule("!self.contains('%')", "is {value}: write the address without its zone (%)")
+_IP_NOT_MAPPED = Rule(
+    f"!self.matches('{_MAPPED}')",
+    "is {value}: write the IPv4 address {ipv4}",
+    values={"ipv4": "self.split(':')[3]"},
+)
+
+
 def _parse_address(value: Any) -> IPAddress:
     """The address in the text; ValueError says what would be right."""
     if not isinstance(value, (str, IPv4Address, IPv6Address)):
-        raise ValueError(f"is {spoken(value)}: write an IP address such as 172.17.0.9 or fd00::9")
+        raise ValueError(f"is {spoken(value)}: {_IP}")
     try:
         address = ip_address(value)
     except ValueError:
-        remedy = "an IP address such as 172.17.0.9 or fd00::9"
-        if "/" in str(value):
-            remedy = "the address without the prefix length behind /"
-        raise ValueError(f"is {spoken(value)}, which is no IP address: write {remedy}") from None
+        rule = _IP_WITHOUT_PREFIX if "/" in str(value) else _IP_IS_IP
+        raise ValueError(rule.say(value=spoken(value))) from None
     if isinstance(address, IPv6Address):
         if address.scope_id:
-            raise ValueError(f"is {spoken(value)}: write the address without its zone (%)")
+            raise ValueError(_IP_WITHOUT_ZONE.say(value=spoken(value)))
         if address.ipv4_mapped:
-            raise ValueError(f"is {value}: write the IPv4 address {address.ipv4_mapped}")
+            raise ValueError(_IP_NOT_MAPPED.say(value=value, ipv4=address.ipv4_mapped))
     return address
+
+
+_CIDR = "write a CIDR such as 10.8.0.0/16 or fd00:8::/64"
+_CIDR_IS_CIDR = Rule("isCIDR(self) || isIP(self)", f"is {{value}}, which is no CIDR: {_CIDR}")
+_CIDR_WITH_PREFIX = Rule("!isIP(self)", f"is {{value}} without a prefix length: {_CIDR}")
+_CIDR_WITHOUT_HOST_BITS = Rule(
+    "!isCIDR(self) || cidr(self) == cidr(self).masked()",
+    "is {value}, which has host bits set: write {network}",
+    words={"network": "the address without them"},
+)
 
 
 def _parse_cidr(value: Any) -> IPNetwork:
     """The CIDR in the text; ValueError says what would be right."""
-    example = "write a CIDR such as 10.8.0.0/16 or fd00:8::/64"
     if not isinstance(value, str):
-        raise ValueError(f"is {spoken(value)}: {example}")
+        raise ValueError(f"is {spoken(value)}: {_CIDR}")
     try:
         network = ip_network(value, strict=False)
     except ValueError:
-        raise ValueError(f"is {spoken(value)}, which is no CIDR: {example}") from None
+        raise ValueError(_CIDR_IS_CIDR.say(value=spoken(value))) from None
     if "/" not in value:
-        raise ValueError(f"is {value} without a prefix length: {example}")
+        raise ValueError(_CIDR_WITH_PREFIX.say(value=value))
     try:
         return ip_network(value)
     except ValueError:
-        raise ValueError(f"is {value}, which has host bits set: write {network}") from None
+        raise ValueError(_CIDR_WITHOUT_HOST_BITS.say(value=value, network=network)) from None
 
 
 Address = Annotated[
     IPv4Address | IPv6Address,
     BeforeValidator(_parse_address),
     WithJsonSchema({"type": "string", "maxLength": 39}),
+    Checked((_IP_IS_IP, _IP_WITHOUT_PREFIX, _IP_WITHOUT_ZONE, _IP_NOT_MAPPED)),
 ]
 Cidr = Annotated[
-    IPNetwork, BeforeValidator(_parse_cidr), WithJsonSchema({"type": "string", "maxLength": 43})
+    IPNetwork,
+    BeforeValidator(_parse_cidr),
+    WithJsonSchema({"type": "string", "maxLength": 43}),
+    Checked((_CIDR_IS_CIDR, _CIDR_WITH_PREFIX, _CIDR_WITHOUT_HOST_BITS)),
 ]
 
 

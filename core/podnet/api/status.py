@@ -1,0 +1,171 @@
+"""What stands in `status`: the schema of what agents and the operator write, for the API server.
+
+Bodies are made by podnet.status and the programs; what is not here the server would drop.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, WithJsonSchema
+
+from podnet.api.meta import DnsLabel, Model, Text, Whole
+from podnet.api.rules import by_key
+
+
+def _text(most: int) -> WithJsonSchema:
+    return WithJsonSchema({"type": "string", "maxLength": most})
+
+
+_Time = Annotated[str, WithJsonSchema({"type": "string", "format": "date-time", "maxLength": 64})]
+_Word = Annotated[str, _text(1024)]
+_Message = Annotated[str, _text(32_768)]
+"""The bounds of reason and message are Kubernetes' own, of a metav1.Condition."""
+_Ifname = Annotated[str, _text(15)]
+_Address = Annotated[str, _text(43)]
+"""With or without a prefix length."""
+
+
+class Condition(Model):
+    """Whether something holds, why, and a sentence for a person."""
+
+    type: _Word = Field(description="What it is about.")
+    status: Literal["True", "False", "Unknown"] = Field(description="Whether it holds.")
+    reason: _Word = Field(description="Why, in one word for machines.")
+    message: _Message = Field(
+        default="", description="Why, and what helps, in a sentence for a person."
+    )
+    last_transition_time: _Time = Field(description="When its status became what it is.")
+    observed_generation: Whole | None = Field(
+        default=None, ge=0, description="Of which metadata.generation this is said."
+    )
+
+
+Conditions = Annotated[
+    tuple[Condition, ...], Field(max_length=16, json_schema_extra=by_key("type"))
+]
+
+
+class PodNetworkStatus(Model):
+    """What came of the network; the operator writes it."""
+
+    subnets: tuple[_Address, ...] = Field(
+        default=(), max_length=2, description="Whose addresses its pods have."
+    )
+    bridge: _Ifname | None = Field(default=None, description="Its bridge on each node.")
+    mtu: Whole | None = Field(
+        default=None, ge=68, description="Bytes; only without a cluster, where there is one node."
+    )
+    nodes: Whole | None = Field(default=None, ge=0, description="How many have a share.")
+    addresses_used: Whole | None = Field(
+        default=None, ge=0, description="Pods that have an address, on all nodes."
+    )
+    addresses_total: Whole | None = Field(
+        default=None, ge=0, description="For how many pods all shares have one. IPv6 alone: none."
+    )
+    conditions: Conditions = Field(default=(), description="Ready: pods can be attached.")
+
+
+class NodeSubnetStatus(Model):
+    """What the node made of its share; its agent writes it."""
+
+    node_addresses: tuple[_Address, ...] = Field(
+        default=(),
+        max_length=8,
+        description="Where other nodes reach this one: the next hops to the share.",
+    )
+    addresses_used: Whole | None = Field(
+        default=None, ge=0, description="Pods of the node that have an address of the share."
+    )
+    conditions: Conditions = Field(
+        default=(), description="Ready: the bridge is there. Reachable: every other node is."
+    )
+
+
+class Netns(Model):
+    """A network namespace."""
+
+    path: Text = Field(description="On the node, for setns(2).")
+    inode: Whole | None = Field(default=None, ge=0, description="Which namespace it is.")
+
+
+class Peer(Model):
+    """The other end of a veth pair."""
+
+    name: _Ifname | None = Field(default=None, description="In the node's namespace.")
+    ifindex: Whole | None = Field(default=None, ge=0, description="Its number there.")
+
+
+class Interface(Model):
+    """One interface of a sandbox, as the kernel has it."""
+
+    name: _Ifname = Field(description="In the sandbox.")
+    ifindex: Whole | None = Field(default=None, ge=0, description="Its number there.")
+    mac: Annotated[str, _text(17)] | None = Field(default=None, description="Its MAC.")
+    mtu: Whole | None = Field(default=None, ge=0, description="Bytes of its largest IP packet.")
+    addresses: tuple[_Address, ...] = Field(
+        default=(), max_length=16, description="With prefix lengths."
+    )
+    peer: Peer | None = Field(default=None, description="The host end of its veth pair.")
+    bridge: _Ifname | None = Field(default=None, description="Where the host end is a port.")
+    pod_network: DnsLabel | None = Field(default=None, description="Which network it is on.")
+
+
+class PodIP(Model):
+    """An address of a sandbox."""
+
+    ip: _Address = Field(description="Reachable from its network.")
+
+
+class ContainerStatus(Model):
+    """What became of a container."""
+
+    name: DnsLabel = Field(description="As in spec.containers.")
+    id: Text | None = Field(default=None, description="The runtime's name of its last run.")
+    image: Text | None = Field(default=None, description="As in spec.containers.")
+    pid: Whole | None = Field(default=None, ge=0, description="On the node, while it runs.")
+    state: Text | None = Field(default=None, description="waiting, created, running or exited.")
+    exit_code: Whole | None = Field(default=None, description="Of the last run.")
+    reason: Text | None = Field(default=None, description="Why it is so, in a word.")
+    message: Text | None = Field(default=None, description="Why it is so, in a sentence.")
+    restarts: Whole | None = Field(default=None, ge=0, description="Runs behind the first.")
+    started_at: _Time | None = Field(default=None, description="When the last run began.")
+    finished_at: _Time | None = Field(default=None, description="When it ended.")
+
+
+class PodSandboxStatus(Model):
+    """What came of the sandbox; its node's agent writes it, the operator only `Scheduled`."""
+
+    phase: Literal["Pending", "Running", "Succeeded", "Failed"] | None = Field(
+        default=None, description="As a Pod's."
+    )
+    sandbox_id: Annotated[str, _text(64)] | None = Field(
+        default=None, alias="sandboxID", description="Its name on the node."
+    )
+    netns: Netns | None = Field(default=None, description="Its network namespace.")
+    interfaces: tuple[Interface, ...] = Field(
+        default=(),
+        max_length=64,
+        description="Of veth pairs that podnet made.",
+        json_schema_extra=by_key("name"),
+    )
+    pod_ips: tuple[PodIP, ...] = Field(
+        default=(),
+        max_length=2,
+        alias="podIPs",
+        description="One for each family of its network.",
+    )
+    containers: tuple[ContainerStatus, ...] = Field(
+        default=(),
+        max_length=64,
+        description="Of each container.",
+        json_schema_extra=by_key("name"),
+    )
+    conditions: Conditions = Field(
+        default=(), description="Ready, NetworkReady, ContainersReady; Scheduled: it has a node."
+    )
+
+
+STATUSES: dict[str, type[Model]] = {
+    "PodNetwork": PodNetworkStatus,
+    "NodeSubnet": NodeSubnetStatus,
+    "PodSandbox": PodSandboxStatus,
+}
