@@ -4,7 +4,11 @@ BIN := .venv/bin
 PACKAGES := python3-venv runc conmon libnftables1 nftables iproute2 iptables procps util-linux \
 	busybox-static docker.io containernetworking-plugins gcc libc6-dev
 
-.PHONY: demo test check unit netns bench format install packages clean
+KIND := tests/kind/cluster
+KIND_PACKAGES := mmdebstrap procps # and Go, of the version in tests/kind/cluster/src/go.mod
+
+.PHONY: demo test check unit netns bench format install packages clean \
+	kind-up kind-load kind-deploy kind-test kind-down
 
 demo: install ## the article's four modes, each proving itself, in a private host
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python tests/support/enter.py demo/inside.sh
@@ -25,6 +29,25 @@ netns: install ## the kernel does what we meant: root, private network namespace
 
 bench: install ## how fast, beside the peers, in interleaved rounds
 	$(BIN)/python -m bench
+
+kind-up: ## a real kind cluster of three nodes, made or left as it is; nothing of this machine changes
+	@$(MAKE) --no-print-directory packages PACKAGES="$(PACKAGES) $(KIND_PACKAGES)"
+	@$(KIND)/up
+
+kind-load: install kind-up ## operator's and agent's images, built and given to the nodes
+	@deploy/images
+	@$(KIND)/load podnet/operator:dev podnet/agent:dev
+
+kind-deploy: kind-load ## podnet installed in the cluster
+	@$(KIND)/in kubectl apply -k deploy/overlays/kind
+	@$(KIND)/in kubectl --namespace podnet-system rollout restart deployment,daemonset
+	@$(KIND)/in kubectl --namespace podnet-system rollout status --timeout 120s deployment,daemonset
+
+kind-test: install ## all of it where kubectl sees it: root or docker, makes the cluster if there is none
+	$(BIN)/pytest tests/kind
+
+kind-down: ## the cluster is gone, and all that ran in it; its cache stays
+	@$(KIND)/down
 
 format: install
 	$(BIN)/ruff format .
