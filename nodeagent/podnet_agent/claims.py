@@ -7,6 +7,7 @@ last word: nothing is given out twice. Every method belongs into a transaction o
 import json
 import time
 from collections.abc import Mapping, Sequence
+from itertools import chain
 
 from podnet.addresses import (
     IPAddress,
@@ -28,7 +29,7 @@ QUARANTINE_SECONDS = 30
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS address (network TEXT, host_number BLOB, number INTEGER, released REAL,
-  PRIMARY KEY (network, host_number)) WITHOUT ROWID;
+  sandbox_id TEXT, PRIMARY KEY (network, host_number)) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS address_number ON address (number);
 CREATE INDEX IF NOT EXISTS address_released ON address (released) WHERE released IS NOT NULL;
 CREATE TABLE IF NOT EXISTS port (protocol TEXT, host_port INTEGER, host_ip TEXT, number INTEGER,
@@ -62,7 +63,7 @@ class Claims:
             cidr = _cidr_for(network, request, address)
             hosts[address.version] = int(address) - int(cidr.network_address)
         for host in sorted(set(hosts.values())):
-            if not self._claim(network.name, host, number):
+            if not self._claim(network.name, host, number, request.sandbox_id):
                 self._refuse(network, request, hosts, host)
         return tuple(
             at(
@@ -143,15 +144,29 @@ class Claims:
         count: int = row.fetchone()[0]
         return count
 
-    def _claim(self, network: str, host: int, number: int) -> bool:
-        """True when the host number is this attachment's now: nobody had it, or long ago."""
+    def _claim(self, network: str, host: int, number: int, sandbox_id: str) -> bool:
+        """True when the host number is this attachment's now.
+
+        Nobody had it, or long ago, or the same sandbox, which is made anew.
+        """
+        long_ago = time.monotonic() - QUARANTINE_SECONDS
         done = self._db.execute(
-            "INSERT INTO address (network, host_number, number) VALUES (?, ?, ?)"
-            " ON CONFLICT DO UPDATE SET number = excluded.number, released = NULL"
-            " WHERE released < ?",
-            (network, host.to_bytes(16, "big"), number, time.monotonic() - QUARANTINE_SECONDS),
+            "INSERT INTO address (network, host_number, number, sandbox_id) VALUES (?, ?, ?, ?)"
+            " ON CONFLICT DO UPDATE SET number = excluded.number, released = NULL,"
+            " sandbox_id = excluded.sandbox_id"
+            " WHERE released < ? OR released NOTNULL AND sandbox_id = excluded.sandbox_id",
+            (network, host.to_bytes(16, "big"), number, sandbox_id, long_ago),
         )
         return done.rowcount == 1
+
+    def _own(self, network: str, sandbox_id: str) -> list[int]:
+        """The host numbers that the same sandbox had before it was taken down to be made anew."""
+        rows = self._db.execute(
+            "SELECT host_number FROM address INDEXED BY address_released"
+            " WHERE released NOTNULL AND network = ? AND sandbox_id = ? ORDER BY number",
+            (network, sandbox_id),
+        )
+        return [int.from_bytes(host, "big") for (host,) in rows]
 
     def _claim_mac(self, network: Network, mac: str, number: int) -> bool:
         """True when the MAC is this attachment's, now or already."""
@@ -165,12 +180,14 @@ class Claims:
     def _choose(self, network: Network, request: AttachRequest, number: int) -> int:
         name = network.name
         after = self._last[name] if name in self._last else self._youngest(name)
-        for host in candidates(host_numbers(network.pod_cidrs), after):
-            if not self._claim(name, host, number):
+        own = self._own(name, request.sandbox_id)
+        for host in chain(own, candidates(host_numbers(network.pod_cidrs), after)):
+            if not self._claim(name, host, number, request.sandbox_id):
                 continue
             mac = request.mac or mac_for(at(network.pod_cidrs[0], host).ip)
             if request.mac or self._claim_mac(network, mac, number):
-                self._last[name] = host
+                if host not in own:
+                    self._last[name] = host
                 return host
             self._db.execute(
                 "DELETE FROM address WHERE network = ? AND number = ?", (name, number)

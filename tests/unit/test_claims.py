@@ -112,6 +112,18 @@ def test_a_released_address_rests(store: Store, clock: Clock, seconds: float, fr
         assert store.records() == ()
 
 
+def test_a_sandbox_made_anew_has_its_address_again(store: Store) -> None:
+    """Of an exhausted network as well; another sandbox would have to wait."""
+    made = [reserve(store, SMALL, name) for name in "abcde"]
+    store.release(made[1].number)
+    with pytest.raises(Retryable, match="no free address"):
+        reserve(store, SMALL, "f")
+    assert ips(reserve(store, SMALL, "b")) == ips(made[1])
+    store.release(made[2].number)
+    fixed = (ip_address(ips(made[2])[0]),)
+    assert ips(reserve(store, SMALL, "c", addresses=fixed)) == ips(made[2])
+
+
 def test_an_exhausted_network_says_so_and_recovers(store: Store, clock: Clock) -> None:
     """S8"""
     made = [reserve(store, SMALL, name) for name in "abcde"]
@@ -132,7 +144,7 @@ def test_a_wide_range_is_gone_through_once_and_no_further(store: Store) -> None:
     """65 533 candidates, all but the last taken: the one that is free is found."""
     numbers = ((b"default", n.to_bytes(16, "big"), 0) for n in range(2, 65534))
     store._db._connection.executemany(
-        "INSERT INTO address VALUES (?, ?, ?, NULL)",
+        "INSERT INTO address VALUES (?, ?, ?, NULL, NULL)",
         ((name.decode(), host, number) for name, host, number in numbers),
     )
     assert ips(reserve(store, NETWORK, "last")) == ["172.17.255.254"]

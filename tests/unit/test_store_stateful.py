@@ -78,14 +78,17 @@ class Model:
     namespaces: dict[str, State] = field(default_factory=dict)
     hosts: dict[int, list[tuple[str, int]]] = field(default_factory=dict)
     """Host numbers by attachment, each with its network."""
-    resting: dict[tuple[str, int], float] = field(default_factory=dict)
+    resting: dict[tuple[str, int], tuple[float, str]] = field(default_factory=dict)
+    """Since when, and which sandbox had it."""
 
-    def taken(self, network: str) -> set[int]:
-        """Host numbers of the network that nobody may get now."""
+    def taken(self, network: str, sandbox_id: str) -> set[int]:
+        """Host numbers of the network that this sandbox may not get now."""
         held = {host for pairs in self.hosts.values() for name, host in pairs if name == network}
         edge = self.now - QUARANTINE_SECONDS
         return held | {
-            host for (name, host), at in self.resting.items() if name == network and at >= edge
+            host
+            for (name, host), (at, owner) in self.resting.items()
+            if name == network and at >= edge and owner != sandbox_id
         }
 
     def macs(self, network: str) -> set[str]:
@@ -113,7 +116,7 @@ class Model:
             wanted.mac in self.macs(wanted.network)
         ):
             return False
-        free = set(host_numbers(network.pod_cidrs)) - self.taken(wanted.network)
+        free = set(host_numbers(network.pod_cidrs)) - self.taken(wanted.network, wanted.sandbox_id)
         if not wanted.addresses:
             return any(wanted.mac or self.mac_at(network, host) is not None for host in free)
         fixed = fixed_hosts(network, wanted)
@@ -175,7 +178,7 @@ class Stored(RuleBasedStateMachine):
     @rule(target=numbers, wanted=requests())
     def reserve(self, wanted: AttachRequest) -> Any:
         may = self.model.may(wanted)
-        before = self.model.taken(wanted.network)
+        before = self.model.taken(wanted.network, wanted.sandbox_id)
         try:
             made = self.store.reserve(NETWORKS[wanted.network], wanted)
         except PodNetError:
@@ -223,9 +226,11 @@ class Stored(RuleBasedStateMachine):
     def release(self, number: int) -> None:
         for _ in range(2):
             self.store.release(number)
-        self.model.records.pop(number, None)
+        record = self.model.records.pop(number, None)
         for pair in self.model.hosts.pop(number, ()):
-            self.model.resting[pair] = self.model.now
+            assert record is not None
+            owner = record.attachment.request.sandbox_id
+            self.model.resting[pair] = (self.model.now, owner)
 
     @rule(name=st.sampled_from(["a", "b"]), step=st.sampled_from(["add", "complete", "drop"]))
     def change_namespace(self, name: str, step: str) -> None:
