@@ -9,25 +9,25 @@ import pytest
 from support.host import Host
 from support.podnet import PROGRAM, Podnet
 
-FOLDER = Path(__file__).parents[2] / "experiments"
-PAGES = sorted(page.parent.name for page in FOLDER.glob("*/README.md"))
+ROOT = Path(__file__).parents[2]
+PAGES = {page.parent.name: page for page in sorted(ROOT.glob("experiments/*/README.md"))}
 OPTIONS = ["--language=shell", "--timeout=20", "--pretty=none", "--no-progress-bar"]
 PASTE = ["--options", "+paste"]
 """A word in angle brackets means the same value wherever a page has it."""
 
 
 def test_there_is_a_page_for_each_mode() -> None:
-    assert PAGES == ["bridge", "container", "host", "none"]
+    assert [*PAGES] == ["bridge", "container", "host", "none"]
 
 
-@pytest.mark.parametrize("page", PAGES)
-def test_a_page_is_true_and_leaves_nothing_behind(page: str, host: Host) -> None:
+@pytest.mark.parametrize("page", [*PAGES.values(), ROOT / "README.md"], ids=[*PAGES, "readme"])
+def test_a_page_is_true_and_leaves_nothing_behind(page: Path, host: Host) -> None:
     before = machine(host)
     podnet = Podnet(host)
     podnet.run("up")
     fresh = machine(host)
-    byexample = [PROGRAM.with_name("byexample"), *OPTIONS, *PASTE, "README.md"]
-    done = host.run(byexample, cwd=FOLDER / page, env=environment(), check=False, timeout=50)
+    byexample = [PROGRAM.with_name("byexample"), *OPTIONS, *PASTE, page.name]
+    done = host.run(byexample, cwd=page.parent, env=environment(), check=False, timeout=50)
     assert done.returncode == 0, done.stdout + done.stderr
     assert podnet.json("get", "podsandboxes", "--all-namespaces")["items"] == []
     assert machine(host) == fresh
