@@ -2,14 +2,26 @@
 # The demo itself; runs in a private host, where nothing of the machine can be changed.
 set -euo pipefail
 cd "$(dirname "$0")"
-bold=$(tput bold 2>/dev/null || true) plain=$(tput sgr0 2>/dev/null || true)
+bold='' plain=''
+if [ -t 1 ]; then bold=$(tput bold 2>/dev/null || true) plain=$(tput sgr0 2>/dev/null || true); fi
 
 say() { printf '\n%s# %s%s\n' "$bold" "$*" "$plain"; }
-show() { printf '%s$ %s%s\n' "$bold" "$*" "$plain"; "$@"; }
+typed() { # the command as a person types it
+  local word line=''
+  for word; do
+    case $word in
+      *\'*) word="\"$word\"" ;;
+      *[!A-Za-z0-9_./:=,-]*) word="'$word'" ;;
+    esac
+    line+=" $word"
+  done
+  printf '%s$%s%s\n' "$bold" "$line" "$plain"
+}
+show() { typed "$@"; "$@"; }
 prove() { # prove "SENTENCE" PATTERN COMMAND...: its output has the pattern, or the demo fails
   local sentence=$1 pattern=$2 output
   shift 2
-  printf '%s$ %s%s\n' "$bold" "$*" "$plain"
+  typed "$@"
   output=$("$@" 2>&1) || true
   printf '%s\n' "$output" | head -n 12
   if ! grep -qE "$pattern" <<< "$output"; then
