@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import math
 import os
 from collections.abc import Sequence
 from importlib.metadata import version
@@ -15,6 +16,9 @@ from podnet.kinds import find
 from podnet.views import line_body, plan_body
 from podnet_agent.objects import Body, Name, NotFound
 from podnet_agent.service import Service
+
+LONGEST_GRACE_SECONDS = 86400
+"""A day: whoever wants more has mistyped it."""
 
 
 class ObjectHandlers:
@@ -37,7 +41,7 @@ class ObjectHandlers:
         """Delete the objects that manifests name."""
         body = await _body(request)
         results = await self._service.delete_all(
-            _sources(body), _namespace(body), body.get("grace"), wait=body.get("wait", True)
+            _sources(body), _namespace(body), _grace(body.get("grace")), wait=body.get("wait", True)
         )
         return json_response({"results": results})
 
@@ -54,11 +58,9 @@ class ObjectHandlers:
         """Delete one object."""
         name = _name(request)
         found(self._service, name)
-        grace = request.query.get("grace")
+        grace = _grace(request.query.get("grace"))
         wait = request.query.get("wait") != "false"
-        return json_response(
-            await self._service.delete(name, None if grace is None else float(grace), wait=wait)
-        )
+        return json_response(await self._service.delete(name, grace, wait=wait))
 
     async def watch(self, request: Request) -> StreamResponse:
         """Objects as they are and as they become, a line each."""
@@ -100,7 +102,7 @@ class ContainerHandlers:
     async def run(self, request: Request) -> Response:
         """Make a sandbox whose containers are created, not started."""
         body = await _body(request)
-        source = Source("podnet run", json.dumps(body["object"]).encode())
+        source = Source("podnet run", json.dumps(body.get("object")).encode())
         made, attach, warnings = await self._service.run(
             source, stdin=bool(body.get("stdin")), tty=bool(body.get("tty"))
         )
@@ -140,6 +142,11 @@ class ContainerHandlers:
     async def attach(self, request: Request) -> Response:
         """Give a running sandbox an interface."""
         body = await _body(request)
+        for key in ("network", "ifname", "mac"):
+            if body.get(key) is not None:
+                _text(body, key)
+        for key in ("addresses", "routes"):
+            _texts(body, key)
         owner = found(self._service, ("PodSandbox", _namespace(body), _text(body, "sandbox")))
         return json_response({"attachment": await self._service.wires.attach(owner, body)})
 
@@ -205,7 +212,7 @@ def found(service: Service, name: Name) -> Body:
 async def _body(request: Request) -> Body:
     try:
         body = await request.json()
-    except ValueError as error:
+    except (ValueError, LookupError) as error:  # an encoding that does not exist
         raise Invalid([Problem("the request", f"is no JSON ({error})")]) from None
     if not isinstance(body, dict):
         raise Invalid([Problem("the request", "is no JSON object")])
@@ -219,6 +226,14 @@ def _text(body: Body, key: str) -> str:
     return value
 
 
+def _texts(body: Body, key: str) -> None:
+    several = body.get(key)
+    if several is None:
+        return
+    if not isinstance(several, list) or not all(isinstance(each, str) for each in several):
+        raise Invalid([Problem("the request", f"has no list of texts under `{key}`")])
+
+
 def _sources(body: Body) -> Sequence[Source]:
     try:
         return [
@@ -230,8 +245,22 @@ def _sources(body: Body) -> Sequence[Source]:
         raise Invalid([Problem("the request", f"is not {shape}")]) from None
 
 
-def _namespace(body: dict[str, Any]) -> str:
-    return body.get("namespace") or "default"
+def _namespace(body: Body) -> str:
+    return _text(body, "namespace") if body.get("namespace") else "default"
+
+
+def _grace(given: Any) -> float | None:
+    """Seconds that containers have to end, None where nothing was said."""
+    if given is None:
+        return None
+    try:
+        seconds = float(given)
+    except (TypeError, ValueError):
+        seconds = math.nan
+    if not 0 <= seconds <= LONGEST_GRACE_SECONDS:
+        right = f"give 0 to {LONGEST_GRACE_SECONDS} seconds"
+        raise Invalid([Problem("grace", f"is {given}: {right}")])
+    return seconds
 
 
 def _kind(request: Request) -> str:

@@ -7,6 +7,7 @@ is asked of the kernel as well.
 import socket
 import struct
 from collections.abc import Awaitable, Callable
+from http import HTTPStatus
 
 from aiohttp import web
 
@@ -59,6 +60,11 @@ async def _errors(request: web.Request, handler: Handler) -> web.StreamResponse:
     except PodNetError as error:
         code, body = refusal(error)
         return web.json_response(body, status=code)
+    except web.HTTPClientError as error:  # no such request, or one too large
+        reason = "NotFound" if error.status == HTTPStatus.NOT_FOUND else error.reason
+        message = f"{request.method} {request.path}: {error.reason}"
+        body = {"kind": "Status", "reason": reason, "message": message, "problems": []}
+        return web.json_response(body, status=error.status)
 
 
 def _only_root(request: web.Request) -> None:
