@@ -206,7 +206,7 @@ def test_a_reused_address_is_reached_at_once(podnet: Podnet) -> None:
 def test_a_late_deletion_does_not_hit_a_successor(podnet: Podnet) -> None:
     """S5, S28: deletion goes on in the background while the same name comes again."""
     wanted = sandbox("web", FOREVER, net=published(8080))
-    for _ in range(5):
+    for _ in range(3):
         podnet.up(wanted)
         old = podnet.status("web")
         podnet.run("delete", "psb", "web", "--wait=false")
