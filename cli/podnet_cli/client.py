@@ -205,8 +205,7 @@ def _connect() -> Socket:
         raise Away(f"{path} is root's: run podnet as root") from None
     except OSError as error:
         raise Away(
-            f"no agent answers on {path} ({error.strerror or error}):"
-            f" `podnet up FILE` or `podnet agent` starts one"
+            f"no agent answers on {path} ({error.strerror or error}): `podnet up` starts one"
         ) from None
     return connection
 

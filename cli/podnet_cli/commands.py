@@ -42,7 +42,11 @@ class _Commands(click.Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in WHERE:
-            return None
+            from difflib import get_close_matches  # 8 ms that nobody else needs
+
+            close = get_close_matches(cmd_name, WHERE, 1)
+            meant = f" Did you mean {close[0]}?" if close else ""
+            raise click.UsageError(f"No such command '{cmd_name}'.{meant}")
         module, _, attribute = WHERE[cmd_name].partition(":")
         command: click.Command = getattr(import_module(f"podnet_cli.{module}"), attribute)
         return command
@@ -57,7 +61,7 @@ def run(program: str, arguments: Sequence[str]) -> int:
         return 0
     except click.UsageError as error:
         path = error.ctx.command_path if error.ctx else program
-        sentence = error.format_message().rstrip(".")
+        sentence = " ".join(error.format_message().split()).rstrip(".")
         see = f"{sentence} See" if sentence.endswith("?") else f"{sentence}: see"
         raise Failure(f"{see} `{path} --help`") from None
     except click.ClickException as error:

@@ -112,5 +112,7 @@ def _container(namespace: str, name: str, wanted: str | None) -> str:
             print(said, file=sys.stderr)
         wanted = names[0]
     if wanted not in names:
-        raise Failure(f"container {wanted} is not valid for sandbox {name}: {', '.join(names)} are")
+        raise Failure(
+            f"container {wanted} is not valid for sandbox {name} out of: {', '.join(names)}"
+        )
     return str(wanted)

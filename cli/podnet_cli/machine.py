@@ -80,18 +80,20 @@ def _leftovers() -> bool:
     )
 
 
-@click.command(context_settings={"ignore_unknown_options": True})
-@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
-def agent(arguments: tuple[str, ...]) -> None:
+@click.command()
+def agent() -> None:
     """Run the agent in the foreground; what it built stays."""
-    starting.become_agent("serve", arguments)
+    starting.become_agent("serve")
 
 
-@click.command(context_settings={"ignore_unknown_options": True})
-@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
-def doctor(arguments: tuple[str, ...]) -> None:
-    """Say what this machine lacks, and how to get it."""
-    starting.become_agent("doctor", arguments)
+@click.command()
+@click.option("-o", "--output", "form", type=click.Choice(["json"]), help="As JSON.")
+def doctor(form: str | None) -> None:
+    """Say what this machine lacks, and how to get it.
+
+    The exit code is 1 where something is missing.
+    """
+    starting.become_agent("doctor", ["-o", form] if form else [])
 
 
 @click.command()

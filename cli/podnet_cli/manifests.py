@@ -57,7 +57,10 @@ def _files(name: str, *, recursive: bool) -> Iterator[str]:
     entries = path.rglob("*") if recursive else path.iterdir()
     found = sorted(entry for entry in entries if entry.suffix in SUFFIXES and entry.is_file())
     if not found:
-        raise Failure(f"{name} has no manifest in it: none of its files ends in .yaml, .yml, .json")
+        deeper = "" if recursive else " (-R looks into its folders)"
+        raise Failure(
+            f"{name} has no manifest in it: none of its files ends in .yaml, .yml, .json{deeper}"
+        )
     yield from map(str, found)
 
 

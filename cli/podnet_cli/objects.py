@@ -142,6 +142,8 @@ def _deleted(results: Sequence[Body], *, ignore: bool) -> int:
         elif not ignore:
             missing.append(f'{kind.plural}.{GROUP} "{each["name"]}" not found')
     sys.stdout.flush()
+    if not results:
+        print("No resources found", file=sys.stderr)
     for sentence in missing:
         print(f"Error from server (NotFound): {sentence}", file=sys.stderr)
     return 1 if missing else 0

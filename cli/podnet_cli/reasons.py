@@ -19,6 +19,7 @@ Body = dict[str, Any]
 
 
 @click.command()
+@click.argument("more", metavar="[FILE|FOLDER|-]...", nargs=-1)
 @manifests.file_options
 @click.option(
     "-o",
@@ -28,13 +29,19 @@ Body = dict[str, Any]
     help="sh: a script that does it; json: as the agent gave it.",
 )
 @namespace_option
-def plan(files: tuple[str, ...], recursive: bool, form: str | None, namespace: str) -> int:
+def plan(
+    more: tuple[str, ...],
+    files: tuple[str, ...],
+    recursive: bool,
+    form: str | None,
+    namespace: str,
+) -> int:
     """Print the commands that would do what manifests want.
 
     Each under its cause. Nothing is done. The exit code is 1 where something that is not podnet's
     stands in the way.
     """
-    sources = manifests.read(files, recursive=recursive)
+    sources = manifests.read([*more, *files], recursive=recursive)
     body = starting.plan({"sources": sources, "namespace": namespace})
     if form == "json":
         print(machine_text(body, "json"))

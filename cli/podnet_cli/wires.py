@@ -14,7 +14,9 @@ _IFNAME = click.option(
 
 @click.command()
 @click.argument("sandbox")
-@click.option("--network", required=True, help="The PodNetwork to plug it into.")
+@click.option(
+    "--network", default="default", show_default=True, help="The PodNetwork to plug it into."
+)
 @_IFNAME
 @click.option(
     "--address", "addresses", multiple=True, help="An address of that network; else chosen."

@@ -246,7 +246,7 @@ def test_exec_becomes_the_command(agent: FakeAgent) -> None:
     got = podnet(agent, "exec", "-i", "psb/job", "-c", "b", "--", "y", text=b"in")
     assert got == (5, "y\nin", "")
     code, _, err = podnet(agent, "exec", "job", "-c", "z", "--", "y")
-    assert (code, err) == (1, "error: container z is not valid for sandbox job: a, b are\n")
+    assert (code, err) == (1, "error: container z is not valid for sandbox job out of: a, b\n")
 
 
 def test_logs_follow_until_the_container_ends(agent: FakeAgent, tmp_path: Path) -> None:
