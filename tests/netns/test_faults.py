@@ -5,6 +5,7 @@ Each test's host is its own. What is missing is hidden in that host alone, under
 
 import os
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from support.bodies import FOREVER, network, published, sandbox
 from support.host import Host, until
 from support.podnet import PROGRAM, Podnet
 from support.traffic import Place, icmp, reach, serve, tcp
+from support.wire import connect
 
 STORE = "/run/podnet/store.db"
 
@@ -112,6 +114,48 @@ def test_without_ipv6_the_other_family_works(podnet: Podnet) -> None:
     with serve(podnet.place("web"), 80):
         reach(podnet.place("client"), tcp(podnet.ip("web"), 80))
     podnet.run("down")
+
+
+def test_a_hardened_machine_is_as_good_as_any(make_host: Callable[..., Host]) -> None:
+    """S19: strict reverse paths, ARP only for the interface's own, no redirects, no forwarding."""
+    host, outside = make_host("node"), make_host("outside")
+    for name in ("all", "default"):
+        for setting, value in (
+            ("rp_filter", 1),
+            ("arp_ignore", 2),
+            ("arp_announce", 2),
+            ("accept_redirects", 0),
+            ("send_redirects", 0),
+            ("route_localnet", 0),
+            ("accept_local", 0),
+        ):
+            host.sysctl(f"net/ipv4/conf/{name}/{setting}", value)
+    connect(host, outside)
+    podnet = Podnet(host)
+    podnet.up(sandbox("web", net=published(8080)) + sandbox("client"))
+    web, client, node = podnet.place("web"), podnet.place("client"), Place(host)
+    with serve(web, 80), serve(Place(outside), 81):
+        for place, address in (
+            (node, "127.0.0.1"),
+            (node, "192.0.2.1"),
+            (Place(outside), "192.0.2.1"),
+            (client, "172.17.0.1"),
+            (web, "192.0.2.1"),
+        ):
+            reach(place, tcp(address, 8080))
+        reach(client, tcp(podnet.ip("web"), 80))
+        reach(client, tcp("192.0.2.2", 81))
+
+
+def test_macs_are_set_as_links_are_made(podnet: Podnet) -> None:
+    """S21: NET_ADDR_SET (3) tells udev's MACAddressPolicy to leave them alone."""
+    podnet.up(sandbox("web"))
+    files = ["/sys/class/net/eth0/addr_assign_type", "/sys/class/net/eth0/address"]
+    netns = podnet.status("web")["netns"]["path"].removeprefix("/run/netns/")
+    said = podnet.host.run(["ip", "netns", "exec", netns, "cat", *files]).stdout.split()
+    assert said == ["3", "02:42:ac:11:00:02"]
+    bridge = podnet.host.run(["cat", "/sys/class/net/podnet0/addr_assign_type"]).stdout.strip()
+    assert bridge == "3"
 
 
 def test_a_low_limit_of_open_files_costs_only_what_is_beyond_it(podnet: Podnet) -> None:
