@@ -88,7 +88,7 @@ def test_a_second_interface_beside_the_first(podnet: Podnet) -> None:
     podnet.restart()
     reach(here, icmp(podnet.ip("peer")))
     podnet.run("delete", "psb", "both")
-    assert eth1["peer"]["name"] not in podnet.host.links()
+    until(lambda: eth1["peer"]["name"] not in podnet.host.links(), "its deletion in the background")
 
 
 @pytest.mark.parametrize(
