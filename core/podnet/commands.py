@@ -50,11 +50,7 @@ def commands(operation: Operation) -> tuple[str, ...]:
             return _interface(operation, thing)
         case Route():
             verb = "delete" if isinstance(operation, Remove) else "replace"
-            via = f" via {thing.gateway}" if thing.gateway else ""
-            return (
-                f"{_ip(thing.netns)} route {verb} {_destination(thing)}{via}"
-                f" dev {thing.ifname} proto {RTPROT}",
-            )
+            return (f"{_ip(thing.netns)} route {verb} {_route(thing)} proto {RTPROT}",)
         case Ruleset():
             if isinstance(operation, Remove):
                 return ("nft delete table inet podnet",)
@@ -77,6 +73,13 @@ def _ip(netns: Netns) -> str:
 
 def _on(flag: bool) -> str:
     return "on" if flag else "off"
+
+
+def _route(thing: Route) -> str:
+    if thing.unreachable:
+        return f"unreachable {_destination(thing)}"
+    via = f" via {thing.gateway}" if thing.gateway else ""
+    return f"{_destination(thing)}{via} dev {thing.ifname}"
 
 
 def _destination(thing: Route) -> str:

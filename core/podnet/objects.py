@@ -157,12 +157,17 @@ class Interface(_Owned):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Route(_Owned):
-    """A route of ours; without a gateway the destination is on the link."""
+    """A route of ours; without a gateway the destination is on the link.
+
+    `unreachable`: it leads nowhere (and has no interface), so that what no longer route knows does
+    not leave by a shorter one.
+    """
 
     rank: ClassVar[int] = 7
     destination: IPNetwork
     gateway: IPAddress | None
     ifname: str
+    unreachable: bool = False
 
     @property
     def key(self) -> Key:

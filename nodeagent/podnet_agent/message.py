@@ -44,7 +44,8 @@ BRPORT_HAIRPIN, BRPORT_ISOLATED = 4, 33
 VETH_INFO_PEER = 1
 ADDR_GEN_MODE, ADDR_GEN_NONE = 8, b"\x01"
 RTPROT_KERNEL, IP6_RT_PRIO_ADDRCONF = 2, 256
-RT_TABLE_MAIN, RT_SCOPE_UNIVERSE, RT_SCOPE_LINK, RTN_UNICAST = 254, 0, 253, 1
+RT_TABLE_MAIN, RT_SCOPE_UNIVERSE, RT_SCOPE_LINK = 254, 0, 253
+RTN_UNICAST, RTN_UNREACHABLE = 1, 7
 
 Message = tuple[int, int, bytes]
 """Type, flags, body."""
@@ -250,13 +251,15 @@ def _connected(thing: Address, index: IndexOf) -> Message:
 def _route(thing: Route, remove: bool, index: IndexOf) -> Message:
     family = AF_INET if thing.destination.version == 4 else AF_INET6
     size = thing.destination.prefixlen
-    scope = RT_SCOPE_UNIVERSE if thing.gateway else RT_SCOPE_LINK
-    body = _RTMSG.pack(family, size, 0, 0, RT_TABLE_MAIN, RTPROT, scope, RTN_UNICAST, 0)
+    scope = RT_SCOPE_UNIVERSE if thing.gateway or thing.unreachable else RT_SCOPE_LINK
+    kind = RTN_UNREACHABLE if thing.unreachable else RTN_UNICAST
+    body = _RTMSG.pack(family, size, 0, 0, RT_TABLE_MAIN, RTPROT, scope, kind, 0)
     if size:
         body += attr(1, thing.destination.network_address.packed)  # RTA_DST
     if thing.gateway:
         body += attr(5, thing.gateway.packed)  # RTA_GATEWAY
-    body += u32(4, index(thing.netns, thing.ifname))  # RTA_OIF
+    if not thing.unreachable:
+        body += u32(4, index(thing.netns, thing.ifname))  # RTA_OIF
     return (DELROUTE, 0, body) if remove else (NEWROUTE, CREATE | REPLACE, body)
 
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
+from podnet.addresses import IPNetwork
 from podnet.objects import (
     HOST,
     MARK,
@@ -35,6 +36,7 @@ from podnet.objects import (
 from podnet_agent.dumps import (
     RT_SCOPE_LINK,
     RTN_UNICAST,
+    RTN_UNREACHABLE,
     AddressFacts,
     RouteFacts,
     addresses,
@@ -289,8 +291,15 @@ def _routes(read: _Read, within: Mapping[int, Key], wanted: Collection[Key]) -> 
                     within=within.get(route.ifindex),
                 )
                 yield key, _ours(found)
+        elif (read.netns, route.kind, route.protocol) == (HOST, RTN_UNREACHABLE, RTPROT):
+            yield key, _ours(_nowhere(route.destination))
         elif key in wanted:
             yield key, Seen(f"a route of protocol {route.protocol}", ours=False)
+
+
+def _nowhere(destination: IPNetwork) -> Route:
+    """IPv6 has such a route on lo, IPv4 on nothing."""
+    return Route(destination=destination, gateway=None, ifname="", unreachable=True)
 
 
 def _foreign(link: Link) -> Seen:

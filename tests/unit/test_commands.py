@@ -49,6 +49,7 @@ DEFAULT = Route(
     ifname="eth0",
 )
 ROUTE6 = replace(DEFAULT, destination=ip_network("fd01::/48"), gateway=None)
+NOWHERE = Route(destination=ip_network("10.8.0.0/16"), gateway=None, ifname="", unreachable=True)
 NAMESPACE = Namespace(path=POD)
 RULESET = Ruleset(version="1")
 MEMBER = Element(container="pn_bridges", match="podnet0")
@@ -131,6 +132,8 @@ TABLE: list[tuple[Operation, list[str]]] = [
         Remove(DEFAULT),
         ["ip -n podnet-web route delete default via 172.17.0.1 dev eth0 proto 142"],
     ),
+    (Add(NOWHERE), ["ip route replace unreachable 10.8.0.0/16 proto 142"]),
+    (Remove(NOWHERE), ["ip route delete unreachable 10.8.0.0/16 proto 142"]),
     (Add(ROUTE6), ["ip -n podnet-web route replace fd01::/48 dev eth0 proto 142"]),
     (
         Add(replace(ROUTE6, destination=ip_network("::/0"), gateway=ip_address("fd00:17::1"))),

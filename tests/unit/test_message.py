@@ -67,6 +67,7 @@ ROUTE = Route(
     gateway=ip_address("172.17.0.1"),
     ifname="eth0",
 )
+NOWHERE = Route(destination=ROUTE.destination, gateway=None, ifname="", unreachable=True)
 
 
 def index(where: Netns, ifname: str) -> int:
@@ -312,6 +313,18 @@ def test_an_address_without_its_route_gets_the_one_that_the_kernel_would_make(
             {"RTA_DST": "fd01::", "RTA_OIF": 9},
             id="IPv6 on the link of the node",
         ),
+        pytest.param(
+            replace(NOWHERE, destination=ip_network("10.8.0.0/16")),
+            {"family": 2, "dst_len": 16, "scope": 0, "type": 7},
+            {"RTA_DST": "10.8.0.0"},
+            id="to nowhere",
+        ),
+        pytest.param(
+            replace(NOWHERE, destination=ip_network("fd00:8::/48")),
+            {"family": 10, "dst_len": 48, "scope": 0, "type": 7},
+            {"RTA_DST": "fd00:8::"},
+            id="to nowhere of IPv6",
+        ),
     ],
 )
 def test_a_route_is_set_and_taken_away(
@@ -322,7 +335,7 @@ def test_a_route_is_set_and_taken_away(
         ((kind, flags, body),) = packed(operation)
         message = decoded(rtmsg, body)
         assert (kind, flags) == expected
-        assert {name: message[name] for name in header | same} == header | same
+        assert {name: message[name] for name in same | header} == same | header
         assert plain(message) == attributes
 
 

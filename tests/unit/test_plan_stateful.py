@@ -136,7 +136,7 @@ class Kernel:
             case Veth():
                 assert ("link", HOST, thing.bridge) in self.objects, thing
                 assert ("namespace", HOST, thing.pod_netns) in self.objects, thing
-            case Route():
+            case Route() if not thing.unreachable:
                 assert ("interface", thing.netns, thing.ifname) in self.objects, thing
 
     def look(self, wanted: Sequence[KernelObject], scope: frozenset[Netns] | None) -> Observed:

@@ -66,7 +66,12 @@ def test_an_object_shows_its_own_fields_and_no_others() -> None:
     (address,) = [object_body(x) for x in OBJECTS if x.key[0] == "address"]
     assert address == {"ifname": "eth0", "interface": "172.17.0.2/16", "routed": True}
     (route,) = [object_body(x) for x in OBJECTS if x.key[0] == "route"]
-    assert route == {"destination": "0.0.0.0/0", "gateway": "172.17.0.1", "ifname": "eth0"}
+    assert route == {
+        "destination": "0.0.0.0/0",
+        "gateway": "172.17.0.1",
+        "ifname": "eth0",
+        "unreachable": False,
+    }
     (veth,) = [object_body(x) for x in OBJECTS if isinstance(x, Veth)]
     assert veth["up"] is True and veth["mtu"] == 1500 and veth["pod_mac"] == "02:42:ac:11:00:02"
     assert object_body(Sysctl(name="a/b", value="1")) == {
