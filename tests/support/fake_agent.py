@@ -30,9 +30,9 @@ class Stream(list[dict[str, Any]]):
 class FakeAgent:
     """Answers by method and path, and remembers what it was asked."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, answers: dict[str, Answer] | None = None) -> None:
         self.path = folder / "agent.sock"
-        self.answers: dict[str, Answer] = {}
+        self.answers = dict(answers or {})
         self.asked: list[tuple[str, Any]] = []
         self._server = _Server(str(self.path), _handler(self))
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,))

@@ -20,15 +20,16 @@ from support.fake_agent import FakeAgent, status
 folder = pathlib.Path(sys.argv[1])
 with open(folder / "started", "a") as file:
     print(os.getpid(), file=file)
-agent = FakeAgent(folder)
 over = threading.Event()
-agent.answers["GET /version"] = {"version": "1", "pid": os.getpid()}
-agent.answers["GET /objects/podsandboxes"] = {"items": []}
-agent.answers["POST /apply"] = status(400, "Invalid", "wrong", problems=[])
 def down(_):
     threading.Timer(0.05, over.set).start()
     return {"removed": {"podsandboxes": 2, "podnetworks": 0}, "notes": ["forwarding stays on"]}
-agent.answers["POST /down"] = down
+agent = FakeAgent(folder, {
+    "GET /version": {"version": "1", "pid": os.getpid()},
+    "GET /objects/podsandboxes": {"items": []},
+    "POST /apply": status(400, "Invalid", "wrong", problems=[]),
+    "POST /down": down,
+})
 over.wait(20)
 agent.close()
 """
