@@ -254,7 +254,7 @@ class Containers:
             container = Container(name, "", id=run.files.id, pid=run.first_pid())
             if run.watch():
                 container = replace(container, state=_state(run))
-            elif run.files.exit.exists() or (run.files.pid.exists() and run.is_started()):
+            elif run.is_over():
                 container = run.ended(container)
             kept.containers[name] = container
 

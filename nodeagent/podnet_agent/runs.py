@@ -71,8 +71,13 @@ class Run:
         return not self._ended.is_set()
 
     def is_started(self) -> bool:
-        """Whether the command was started: runc's pipe for that goes with it."""
-        return not self._runtime.waits_for_start(self.files)
+        """Whether the command runs, of a container that lives."""
+        return self._runtime.is_started(self.files)
+
+    def is_over(self) -> bool:
+        """Whether the command ran, of a container that does not live."""
+        left = self.files.exit.exists() or self.files.pid.exists()
+        return left and not self._runtime.waits_for_start(self.files)
 
     def first_pid(self) -> int:
         """The first process's id, as the machine counts; 0 when there is none."""

@@ -53,7 +53,8 @@ def leftovers(podnet: Podnet) -> list[str]:
     script = (
         "ps -eo args | grep -E '^(/usr/bin/conmon|runc)|sleep 1000' | grep -v grep;"
         # Mounts of the machine's own /run are in the list too, and hidden.
-        "for at in $(grep -oE '/run/(podnet|netns)/[^ ]*' /proc/mounts); do ls -d $at; done;"
+        "for at in $(grep -oE '/run/(podnet|netns)/[^ ]*' /proc/mounts |"
+        " grep -vx /run/podnet/containers); do ls -d $at; done;"
         "find /sys/fs/cgroup -name podnet;"
         "ls -d /run/podnet/containers/* /run/podnet/runc/* /run/podnet/sandboxes/* 2> /dev/null"
     )

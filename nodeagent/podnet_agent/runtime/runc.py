@@ -166,6 +166,14 @@ class Runtime:
         """Whether `start` is still to come; runc tells by the same pipe (its state `created`)."""
         return self._pipe(files).exists()
 
+    def is_started(self, files: Files) -> bool:
+        """Whether `start` is done, of a container that has not ended.
+
+        In the making there is no pipe yet either; runc writes its state after it has made that.
+        """
+        written = (self._state / files.id / "state.json").exists()
+        return written and not self.waits_for_start(files)
+
     async def delete(self, files: Files, *, force: bool = False) -> None:
         """runc forgets the container, and its control groups go; none of that id is success.
 
