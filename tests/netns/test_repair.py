@@ -47,9 +47,12 @@ def theirs(host: Host) -> list[str]:
         "ip -o link show type veth; ip route show proto 99; ip rule;"
         "nft -s list table inet podnet_of_theirs; nft list table ip podnet"
     )
-    said = host.run(["sh", "-ec", script]).stdout
-    lines = re.sub("<.*?>| qdisc .*| linkdown|master pn-theirs", "", said).splitlines()
-    return [line for line in lines if "alias podnet " not in line]
+    lines = host.run(["sh", "-ec", script]).stdout.splitlines()
+    return [
+        re.sub("<.*?>| qdisc .*| linkdown|master pn-theirs", "", line)
+        for line in lines
+        if "alias podnet " not in line
+    ]
 
 
 @dataclass
@@ -138,7 +141,7 @@ def test_what_is_broken_is_whole_within_a_second(damage: Damage, node: Node) -> 
         soon(podnet.place("client"), tcp(podnet.ip("web"), 80))
         uninterrupted(stream)
     until(node.right, f"all to be right; the agent says:\n{podnet.log()[-2000:]}")
-    until(lambda: theirs(node.host) == before, "what is foreign to be as it was")
+    until(lambda: theirs(node.host) == before, f"what is foreign to be as before: {before}")
     podnet.run("wait", "psb/web", "psb/client", "--for=condition=Ready", "--timeout=3s")
 
 
