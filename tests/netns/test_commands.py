@@ -208,7 +208,7 @@ def test_an_interrupted_run_takes_its_sandbox_along(machine: Podnet) -> None:
     assert running.stdout is not None
     assert running.stdout.readline() == "up\n"
     running.send_signal(2)
-    assert running.wait(5) == 3
+    assert running.wait(20) == 3
     assert "busy" not in machine.run("get", "psb", "-o", "name").stdout
 
 
