@@ -1,6 +1,7 @@
 """From what a container is to be to its bundle: image, root file system, OCI config."""
 
 import os
+import resource
 from pathlib import Path
 
 from podnet.errors import Invalid, Problem
@@ -20,6 +21,8 @@ class Bundles:
     def __init__(self, folder: Path) -> None:
         self.images = Images(folder)
         self._machine, self._swap = os.uname().machine, _bounds_swap()
+        self._open_files = resource.getrlimit(resource.RLIMIT_NOFILE)
+        """As the agent was started with; its own is raised later, see daemon.py."""
 
     async def make(
         self, at: Files, spec: ContainerSpec, shared: Path, netns: Netns, *, tty: bool
@@ -51,7 +54,14 @@ class Bundles:
             hidden=image.hidden,
         )
         return bundle.config(
-            spec, image.config, user, place, self._machine, tty=tty, swap=self._swap
+            spec,
+            image.config,
+            user,
+            place,
+            self._machine,
+            tty=tty,
+            swap=self._swap,
+            open_files=self._open_files,
         )
 
 

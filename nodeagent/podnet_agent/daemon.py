@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import fcntl
 import os
+import resource
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
@@ -65,6 +66,7 @@ async def _assembled(paths: Paths, listener: socket.socket) -> AsyncIterator[Ser
     threads = Threads()
     store = Store(str(paths.store))
     service = await _service(paths, threads, store)
+    allow_open_files()
     runner = web.AppRunner(application(service), access_log=None, shutdown_timeout=GOODBYE_SECONDS)
     events = Events()  # before the first look, so that nothing is missed between
     try:
@@ -83,6 +85,15 @@ async def _assembled(paths: Paths, listener: socket.socket) -> AsyncIterator[Ser
         store.close()
         if service.emptied:
             paths.clear()
+
+
+def allow_open_files() -> None:
+    """As many open files as may be had: each container is one, each published port two.
+
+    Most processes are started with 1024. Containers get that limit all the same, see bundles.py.
+    """
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 @contextlib.contextmanager

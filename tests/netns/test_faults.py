@@ -181,6 +181,17 @@ def test_a_low_limit_of_open_files_costs_only_what_is_beyond_it(podnet: Podnet) 
     assert sorted(podnet.host.links()) == ["lo"]
 
 
+def test_the_usual_limit_of_open_files_bounds_containers_alone(podnet: Podnet) -> None:
+    """S36: the agent takes what it may, each container is a file of its; they keep the usual."""
+    script = f"ulimit -Sn 100; exec {PROGRAM} agent > /run/agent.log 2>&1"
+    podnet.host.popen(["sh", "-c", script])
+    until(podnet.answers, "an answer", 10)
+    ports = [sandbox(f"s{number}", net=published(9000 + number)) for number in range(40)]
+    podnet.up("".join(ports) + sandbox("full", FOREVER))
+    limits = podnet.inside("full", "grep", "open files", "/proc/1/limits").split()
+    assert limits[3] == "100"
+
+
 # --- its records ---
 
 

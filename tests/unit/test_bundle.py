@@ -42,7 +42,8 @@ def made(
     tty: bool = False,
     swap: bool = False,
 ) -> Any:
-    return json.loads(config(spec, image, user, place, "x86_64", tty=tty, swap=swap))
+    text = config(spec, image, user, place, "x86_64", tty=tty, swap=swap, open_files=(1024, 4096))
+    return json.loads(text)
 
 
 @pytest.mark.parametrize(
@@ -176,3 +177,8 @@ def test_system_calls_are_dockers() -> None:
     assert all(re.fullmatch(r"[a-z_0-9]+", name) for name in allowed)
     assert sorted(allowed) == seccomp.ALLOWED.split()
     assert seccomp.profile("riscv64") is None
+
+
+def test_a_container_has_the_limit_of_open_files_the_agent_was_started_with() -> None:
+    limits = made()["process"]["rlimits"]
+    assert limits == [{"type": "RLIMIT_NOFILE", "soft": 1024, "hard": 4096}]

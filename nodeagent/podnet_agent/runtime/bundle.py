@@ -134,13 +134,17 @@ def config(
     *,
     tty: bool,
     swap: bool,
+    open_files: tuple[int, int],
 ) -> str:
     """The text of config.json. `machine`: uname's name of the processor's kind; `swap`: the
-    kernel can bound it."""
+    kernel can bound it; `open_files`: how many a process may have, soft and hard."""
     return json.dumps(
         {
             "ociVersion": OCI_VERSION,
-            "process": _process(spec, image, user, place, tty=tty),
+            "process": {
+                **_process(spec, image, user, place, tty=tty),
+                "rlimits": [_rlimit("RLIMIT_NOFILE", *open_files)],
+            },
             "root": {"path": str(place.root), "readonly": spec.read_only_root},
             "mounts": _mounts(spec, place),
             "linux": {
@@ -174,6 +178,10 @@ def _process(
         "cwd": spec.working_dir or image.working_dir or "/",
         "capabilities": capabilities,
     }
+
+
+def _rlimit(kind: str, soft: int, hard: int) -> Body:
+    return {"type": kind, "soft": soft, "hard": hard}
 
 
 def _namespaces(place: Place) -> list[Body]:
