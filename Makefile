@@ -38,10 +38,8 @@ kind-load: install kind-up ## operator's and agent's images, built and given to 
 	@deploy/images
 	@$(KIND)/load podnet/operator:dev podnet/agent:dev
 
-kind-deploy: kind-load ## podnet installed in the cluster
-	@$(KIND)/in kubectl apply -k deploy/overlays/kind
-	@$(KIND)/in kubectl --namespace podnet-system rollout restart deployment,daemonset
-	@$(KIND)/in kubectl --namespace podnet-system rollout status --timeout 120s deployment,daemonset
+kind-deploy: install kind-up ## podnet as it lies here, installed in the cluster
+	@$(KIND)/deploy
 
 kind-test: install ## all of it where kubectl sees it: root or docker, makes the cluster if there is none
 	$(BIN)/pytest tests/kind
