@@ -2,6 +2,8 @@
 
 import os
 import random
+import sqlite3
+import subprocess
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -11,7 +13,7 @@ import pytest
 
 from support.bodies import FOREVER, network, published, sandbox
 from support.host import Host, until
-from support.podnet import Podnet
+from support.podnet import PROGRAM, Podnet
 from support.sandboxes import leftovers
 from support.traffic import Stream, serve, uninterrupted
 
@@ -157,3 +159,54 @@ def test_an_agent_that_is_killed_again_and_again_loses_nothing_and_leaves_nothin
     assert (set(host.links()), host.nft_json()) == (links, rules)
     assert not host.path("/run/podnet").exists()
     assert list(host.path("/run/netns").iterdir()) == []
+
+
+@pytest.mark.parametrize("left", [5, 2, 0], ids="{} sandboxes left".format)
+def test_a_down_that_was_cut_off_is_finished_by_the_next(host: Host, left: int) -> None:
+    """S3: no agent runs then, and one is started only to take all away."""
+    pins = host.path("/run/netns")
+    links, rules = set(host.links()), host.nft_json()
+    podnet = Podnet(host)
+    podnet.agent()
+    names = [f"s{number}" for number in range(6)]
+    podnet.up(network("other") + "".join(sandbox(name, FOREVER) for name in names))
+    down = host.popen([PROGRAM, "down"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    until(lambda: len(list(pins.iterdir())) <= left, "`down` to be under way", 20)
+    podnet.kill()
+    down.wait(20)
+    assert host.path("/run/podnet").exists(), "killed too late"
+    podnet.run("down")
+    assert leftovers(podnet) == []
+    assert (set(host.links()), host.nft_json()) == (links, rules)
+    assert not host.path("/run/podnet").exists()
+    assert list(host.path("/run/netns").iterdir()) == []
+
+
+def test_a_new_agent_looks_into_pods_at_once(host: Host) -> None:
+    """A dead one may have been at work in there, and no event will tell."""
+    podnet = Podnet(host)
+    podnet.agent()
+    podnet.up(sandbox("web"))
+    address, netns = podnet.ip("web"), podnet.place("web").netns
+    podnet.kill()
+    host.run(["ip", "address", "flush", "dev", "eth0"], netns=netns)
+    podnet.agent()
+    until(
+        lambda: address in str(host.ip_json("address", "show", "eth0", netns=netns)),
+        f"{address} on eth0 again",
+    )
+
+
+def test_a_network_that_was_deleted_by_half_may_come_with_other_subnets(host: Host) -> None:
+    """Killed between the object and what is recorded of it."""
+    podnet = Podnet(host)
+    podnet.agent()
+    podnet.up(network("lab", subnets=["10.9.0.0/24"]))
+    podnet.kill()
+    store = sqlite3.connect(host.path("/run/podnet/store.db"))
+    store.execute("DELETE FROM object WHERE name = 'lab'")
+    store.commit()
+    store.close()
+    podnet.agent()
+    podnet.up(network("lab", subnets=["10.10.0.0/24"]))
+    assert podnet.json("get", "podnetwork", "lab")["status"]["subnets"] == ["10.10.0.0/24"]
