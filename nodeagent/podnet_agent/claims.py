@@ -63,7 +63,7 @@ class Claims:
             cidr = _cidr_for(network, request, address)
             hosts[address.version] = int(address) - int(cidr.network_address)
         for host in sorted(set(hosts.values())):
-            if not self._claim(network.name, host, number, request.sandbox_id):
+            if not self._claim(network.name, host, number, request.sandbox_id, rest_seconds=0):
                 self._refuse(network, request, hosts, host)
         return tuple(
             at(
@@ -144,17 +144,26 @@ class Claims:
         count: int = row.fetchone()[0]
         return count
 
-    def _claim(self, network: str, host: int, number: int, sandbox_id: str) -> bool:
+    def _claim(
+        self,
+        network: str,
+        host: int,
+        number: int,
+        sandbox_id: str,
+        *,
+        rest_seconds: float = QUARANTINE_SECONDS,
+    ) -> bool:
         """True when the host number is this attachment's now.
 
-        Nobody had it, or long ago, or the same sandbox, which is made anew.
+        Nobody had it, or not for so long, or the same sandbox, which is made anew. An address that
+        somebody asks for need not rest: its MAC is the same again, or it is announced.
         """
-        long_ago = time.monotonic() - QUARANTINE_SECONDS
+        long_ago = time.monotonic() - rest_seconds
         done = self._db.execute(
             "INSERT INTO address (network, host_number, number, sandbox_id) VALUES (?, ?, ?, ?)"
             " ON CONFLICT DO UPDATE SET number = excluded.number, released = NULL,"
             " sandbox_id = excluded.sandbox_id"
-            " WHERE released < ? OR released NOTNULL AND sandbox_id = excluded.sandbox_id",
+            " WHERE released <= ? OR released NOTNULL AND sandbox_id = excluded.sandbox_id",
             (network, host.to_bytes(16, "big"), number, sandbox_id, long_ago),
         )
         return done.rowcount == 1
@@ -211,15 +220,11 @@ class Claims:
     ) -> None:
         address = next(each for each in request.addresses if hosts[each.version] == host)
         row = self._db.execute(
-            "SELECT body, released FROM address LEFT JOIN attachment USING (number)"
+            "SELECT body FROM address JOIN attachment USING (number)"
             " WHERE address.network = ? AND host_number = ?",
             (network.name, host.to_bytes(16, "big")),
         ).fetchone()
-        if row[1] is not None or row[0] is None:
-            raise Retryable(
-                f"{request.owner}: {address} was released less than {QUARANTINE_SECONDS} s ago"
-            )
-        holder = json.loads(row[0]).get("owner", "another sandbox")
+        holder = json.loads(row[0]).get("owner") or request.owner
         raise Conflict(
             f"{request.cause('addresses')}: {address} is taken by {holder} (host number"
             f" {host} of {network.cause}): choose another or leave it out"

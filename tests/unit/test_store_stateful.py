@@ -81,11 +81,14 @@ class Model:
     resting: dict[tuple[str, int], tuple[float, str]] = field(default_factory=dict)
     """Since when, and which sandbox had it."""
 
+    def held(self, network: str) -> set[int]:
+        """Host numbers of the network that an attachment has."""
+        return {host for pairs in self.hosts.values() for name, host in pairs if name == network}
+
     def taken(self, network: str, sandbox_id: str) -> set[int]:
-        """Host numbers of the network that this sandbox may not get now."""
-        held = {host for pairs in self.hosts.values() for name, host in pairs if name == network}
+        """Host numbers of the network that this sandbox may not get now without asking."""
         edge = self.now - QUARANTINE_SECONDS
-        return held | {
+        return self.held(network) | {
             host
             for (name, host), (at, owner) in self.resting.items()
             if name == network and at >= edge and owner != sandbox_id
@@ -120,7 +123,9 @@ class Model:
         if not wanted.addresses:
             return any(wanted.mac or self.mac_at(network, host) is not None for host in free)
         fixed = fixed_hosts(network, wanted)
-        if not set(fixed.values()) <= free:
+        if not set(fixed.values()) <= set(host_numbers(network.pod_cidrs)) - self.held(
+            network.name
+        ):
             return False
         first = network.pod_cidrs[0]
         host = fixed.get(first.version, next(iter(fixed.values())))
@@ -178,7 +183,11 @@ class Stored(RuleBasedStateMachine):
     @rule(target=numbers, wanted=requests())
     def reserve(self, wanted: AttachRequest) -> Any:
         may = self.model.may(wanted)
-        before = self.model.taken(wanted.network, wanted.sandbox_id)
+        before = (
+            self.model.held(wanted.network)
+            if wanted.addresses
+            else self.model.taken(wanted.network, wanted.sandbox_id)
+        )
         try:
             made = self.store.reserve(NETWORKS[wanted.network], wanted)
         except PodNetError:
