@@ -2,7 +2,6 @@
 
 import os
 import random
-import sqlite3
 import subprocess
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -203,10 +202,11 @@ def test_a_network_that_was_deleted_by_half_may_come_with_other_subnets(host: Ho
     podnet.agent()
     podnet.up(network("lab", subnets=["10.9.0.0/24"]))
     podnet.kill()
-    store = sqlite3.connect(host.path("/run/podnet/store.db"))
-    store.execute("DELETE FROM object WHERE name = 'lab'")
-    store.commit()
-    store.close()
+    host.python(
+        "import sqlite3; store = sqlite3.connect('/run/podnet/store.db');"
+        " assert store.execute(\"DELETE FROM object WHERE name = 'lab'\").rowcount == 1;"
+        " store.commit()"
+    )
     podnet.agent()
     podnet.up(network("lab", subnets=["10.10.0.0/24"]))
     assert podnet.json("get", "podnetwork", "lab")["status"]["subnets"] == ["10.10.0.0/24"]
