@@ -116,9 +116,15 @@ class Keeper:
     async def _inspect_pods(self) -> None:
         """Look into every pod's namespace, some at a time: nobody tells what changed in there."""
         namespaces = await self._threads.write(self._agent.store.namespaces, "ready")
+        failure: PodNetError | None = None
         for begin in range(0, len(namespaces), PODS_A_LOOK):
             some = [each.path for each in namespaces[begin : begin + PODS_A_LOOK]]
-            await self.reconcile(some)
+            try:
+                await self.reconcile(some)
+            except PodNetError as error:  # one pod's trouble is not the others'
+                failure = failure or error
+        if failure:
+            raise failure
 
     async def _sweeping(self) -> None:
         while True:
