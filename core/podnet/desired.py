@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from ipaddress import IPv4Network, IPv6Network, ip_interface
+from ipaddress import IPv4Network, IPv6Network, ip_interface, ip_network
 
-from podnet.addresses import IPAddress, IPInterface, IPNetwork, gateway, mac_for
+from podnet.addresses import IPAddress, IPNetwork, gateway, mac_for
 from podnet.attachment import Attachment, PublishedPort
 from podnet.network import Network, Node
 from podnet.objects import (
@@ -120,6 +120,7 @@ def network_objects(network: Network) -> Iterator[KernelObject]:
         )
     yield Interface(ifname=name, cause=f"{cause} spec.bridge.name", within=bridge.key)
     yield from _network_elements(network)
+    yield from network.routes
 
 
 def bridge_key(network: Network) -> Key:
@@ -146,7 +147,7 @@ def attachment_objects(network: Network, attachment: Attachment) -> Iterator[Ker
         bridge=network.bridge,
         mtu=network.pod_mtu,
         hairpin=network.hairpin,
-        isolated=False,
+        isolated=not network.on_link,
         alias=_alias(owner),
         pod_netns=netns,
         pod_end=ifname,
@@ -173,17 +174,15 @@ def attachment_objects(network: Network, attachment: Attachment) -> Iterator[Ker
         within=veth.key,
         cause=request.cause("mac") if request.mac else cause,
     )
-    for destination in request.routes:
-        via = _gateway_for(destination, attachment.addresses)
-        if via is not None:
-            yield Route(
-                netns=netns,
-                destination=destination,
-                gateway=via,
-                ifname=ifname,
-                within=veth.key,
-                cause=request.cause("routes") if request.by_hand else cause,
-            )
+    for destination, via in _ways(network, attachment):
+        yield Route(
+            netns=netns,
+            destination=destination,
+            gateway=via,
+            ifname=ifname,
+            within=veth.key,
+            cause=request.cause("routes") if request.by_hand else cause,
+        )
     yield from port_objects(attachment)
 
 
@@ -252,18 +251,29 @@ def _alias(owner: str) -> str:
     return f"{MARK} {owner}"[:ALIAS_BYTES]
 
 
-def _gateway_for(destination: IPNetwork, addresses: Sequence[IPInterface]) -> IPAddress | None:
-    for interface in addresses:
-        if interface.version == destination.version:
-            return gateway(interface.network)
-    return None
+def _ways(network: Network, attachment: Attachment) -> Iterator[tuple[IPNetwork, IPAddress | None]]:
+    """Destinations and gateways. A pod that has no neighbours has a way to the gateway first."""
+    request = attachment.request
+    gateways = {
+        interface.version: via
+        for interface in attachment.addresses
+        if (via := network.gateway(interface.version)) is not None
+    }
+    destinations = list(request.routes)
+    if not network.on_link:
+        yield from ((ip_network(via), None) for via in gateways.values())
+        if request.by_hand:
+            destinations += [each for each in network.subnets if each not in destinations]
+    for destination in destinations:
+        if destination.version in gateways:
+            yield destination, gateways[destination.version]
 
 
 def _bridge_sysctls(network: Network) -> Iterator[tuple[str, str]]:
     """127.0.0.1 of the node reaches published ports; no wait for duplicate address detection."""
     name = network.bridge
-    for subnet in network.subnets:
-        if subnet.version == 4:
+    for share in network.pod_cidrs:
+        if share.version == 4:
             yield f"net/ipv4/conf/{name}/route_localnet", "1"
         else:
             # A machine whose new links get no IPv6 (default/disable_ipv6) keeps it so elsewhere.
@@ -309,7 +319,8 @@ def _network_elements(network: Network) -> Iterator[Element]:
         )
 
     yield element("pn_bridges", name, "bridge.name")
-    yield element("pn_closed", name, "backend.type")
+    if network.closed:
+        yield element("pn_closed", name, "backend.type")
     if network.isolated:
         yield element("pn_isolated", name, "isolated")
     if network.masquerade_neighbours:

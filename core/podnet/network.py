@@ -4,7 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from podnet.addresses import IPNetwork, bridge_name
+from podnet.addresses import IPAddress, IPInterface, IPNetwork, at, bridge_name, gateway
+from podnet.backends import Link
+from podnet.objects import Route
 
 if TYPE_CHECKING:
     from podnet.api.podnetwork import PodNetwork
@@ -22,6 +24,7 @@ class Node:
     ipv6: bool  # False: the kernel was started with ipv6.disable=1
     bridge_netfilter: bool  # bridged frames pass nftables too (br_netfilter)
     accepts_ra: bool = False  # the uplink has its IPv6 routes from router advertisements
+    links: tuple[Link, ...] = ()  # the uplink with each of its lasting addresses
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,11 +41,24 @@ class Network:
     hairpin: bool  # a frame may leave by the port it came in
     masquerade_neighbours: bool  # a published port on the same bridge hides who asks
     ipv6: bool  # the kernel has it, so it must be switched off where no address was given
+    on_link: bool = True  # pods ask for each other on the bridge; else the node routes to each
+    closed: bool = True  # from outside only published ports
+    routes: tuple[Route, ...] = ()  # to other nodes' shares
 
     @property
     def cause(self) -> str:
         """The first words of what this network wants."""
         return f"PodNetwork/{self.name}"
+
+    def interface(self, pod_cidr: IPNetwork, host_number: int) -> IPInterface:
+        """A pod's address in one of the shares, with the prefix length it has in the pod."""
+        address = at(pod_cidr, host_number)
+        return address if self.on_link else type(address)(address.ip)
+
+    def gateway(self, version: int) -> IPAddress | None:
+        """The bridge's address of that family."""
+        shares = (pod_cidr for pod_cidr in self.pod_cidrs if pod_cidr.version == version)
+        return next((gateway(pod_cidr) for pod_cidr in shares), None)
 
 
 def resolve(
@@ -50,12 +66,14 @@ def resolve(
     subnets: Sequence[IPNetwork],
     pod_cidrs: Sequence[IPNetwork],
     node: Node,
+    routes: Sequence[Route] | None = None,
 ) -> Network:
-    """The network with the given subnets and share on this node.
+    """The network with the given subnets and share on this node; None: no other nodes have one.
 
-    Pods have an on-link prefix, so a neighbour's answer would go past the node's NAT unless
-    bridged frames pass netfilter (then it must turn round on its port) or the question came
-    from the node (then it is masqueraded). One of the two always holds.
+    Pods of one machine have an on-link prefix, so a neighbour's answer would go past the node's
+    NAT unless bridged frames pass netfilter (then it must turn round on its port) or the question
+    came from the node (then it is masqueraded). One of the two always holds. Among other nodes
+    the node routes between its pods too, and who asks is never hidden.
     """
     spec = podnetwork.spec
     name = podnetwork.metadata.name
@@ -68,6 +86,9 @@ def resolve(
         masquerade=spec.masquerade,
         isolated=spec.isolated,
         hairpin=node.bridge_netfilter,
-        masquerade_neighbours=not node.bridge_netfilter,
+        masquerade_neighbours=routes is None and not node.bridge_netfilter,
         ipv6=node.ipv6,
+        on_link=routes is None,
+        closed=routes is None,
+        routes=tuple(routes or ()),
     )

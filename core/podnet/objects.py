@@ -163,11 +163,15 @@ class Route(_Owned):
     not leave by a shorter one.
     """
 
-    rank: ClassVar[int] = 7
     destination: IPNetwork
     gateway: IPAddress | None
     ifname: str
     unreachable: bool = False
+
+    @property
+    def rank(self) -> int:
+        """The kernel takes a gateway only where a route leads to it already."""
+        return 7 if self.gateway is None else 8
 
     @property
     def key(self) -> Key:
@@ -179,7 +183,7 @@ class Route(_Owned):
 class Ruleset(_Owned):
     """Our nftables table without its elements: the same text on every node of a release."""
 
-    rank: ClassVar[int] = 8
+    rank: ClassVar[int] = 9
     version: str
 
     @property
@@ -192,7 +196,7 @@ class Ruleset(_Owned):
 class Element(_Owned):
     """One element of a set or map of our table: all that changes in nftables at run time."""
 
-    rank: ClassVar[int] = 9
+    rank: ClassVar[int] = 10
     container: str
     match: str
     verdict: str = ""
@@ -211,7 +215,7 @@ class ForwardAccept(_Owned):
     another one. `direction` is iptables' own option: `-i` (from the bridge) or `-o` (to it).
     """
 
-    rank: ClassVar[int] = 10
+    rank: ClassVar[int] = 11
     command: str  # iptables or ip6tables, as the host has it
     chain: str
     direction: str

@@ -5,7 +5,17 @@ from dataclasses import dataclass
 from operator import itemgetter
 
 from podnet.errors import Conflict
-from podnet.objects import HOST, KernelObject, Key, Namespace, Netns, Observed, Route, Seen, Veth
+from podnet.objects import (
+    HOST,
+    Interface,
+    KernelObject,
+    Key,
+    Namespace,
+    Netns,
+    Observed,
+    Seen,
+    Veth,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +102,7 @@ def _place(thing: KernelObject) -> tuple[int, Netns, int, Key]:
     if isinstance(thing, Namespace):
         stage = 0
     elif thing.netns == HOST:
-        stage = 1 if thing.rank < Route.rank else 3
+        stage = 1 if thing.rank <= Interface.rank else 3
     else:
         stage = 2
     return (stage, thing.netns, thing.rank, thing.key)

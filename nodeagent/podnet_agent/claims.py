@@ -57,7 +57,7 @@ class Claims:
         """
         if not request.addresses:
             chosen = self._choose(network, request, number)
-            return tuple(at(cidr, chosen) for cidr in network.pod_cidrs)
+            return tuple(network.interface(cidr, chosen) for cidr in network.pod_cidrs)
         hosts: dict[int, int] = {}  # host number by family
         for address in request.addresses:
             cidr = _cidr_for(network, request, address)
@@ -66,7 +66,7 @@ class Claims:
             if not self._claim(network.name, host, number, request.sandbox_id, rest_seconds=0):
                 self._refuse(network, request, hosts, host)
         return tuple(
-            at(
+            network.interface(
                 cidr,
                 hosts[cidr.version] if cidr.version in hosts else _twin(network, request, hosts),
             )
