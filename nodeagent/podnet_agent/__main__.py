@@ -16,7 +16,10 @@ def main() -> None:
     """Entry point; an error is one sentence on standard error and exit code 1."""
     parser = argparse.ArgumentParser(prog="podnet-agent", description=__doc__)
     verbs = parser.add_subparsers(dest="verb", required=True)
-    verbs.add_parser("serve", help="build what the objects want, and keep it so, until stopped")
+    serve = verbs.add_parser(
+        "serve", help="build what the objects want, and keep it so, until stopped"
+    )
+    serve.add_argument("--node", help="as a Pod of a cluster: the objects of this node of it")
     verbs.add_parser("plan", help="read a request as of POST /plan from standard input, answer it")
     doctor = verbs.add_parser("doctor", help="say what this machine lacks, and how to get it")
     doctor.add_argument("-o", "--output", choices=["json"], help="as JSON")
@@ -34,7 +37,7 @@ def main() -> None:
             if arguments.verb == "plan":
                 sys.exit(asyncio.run(_plan()))
             logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
-            asyncio.run(_serve())
+            asyncio.run(_serve(arguments.node))
     except PodNetError as error:
         sys.exit(f"podnet-agent: {error}")
 
@@ -70,15 +73,20 @@ async def _plan() -> int:
         return 1
 
 
-async def _serve() -> None:
-    from podnet_agent.daemon import running
+async def _serve(node: str | None) -> None:
+    from podnet_agent.daemon import Machine, running
     from podnet_agent.paths import Paths
 
-    async with running(Paths()) as service:
+    paths, place = Paths(), Machine()
+    if node is not None:
+        from podnet_agent.cluster.service import Member
+
+        place = Member.of_cluster(node, paths)
+    async with running(paths, place) as service:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, service.stopping.set)
-        beside = asyncio.create_task(service.keeper.keep())
+        beside = asyncio.create_task(service.keep())
         stopped = asyncio.create_task(service.stopping.wait())
         await asyncio.wait({beside, stopped}, return_when=asyncio.FIRST_COMPLETED)
         beside.cancel()

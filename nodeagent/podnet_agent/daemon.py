@@ -8,6 +8,7 @@ import resource
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 from aiohttp import web
 
@@ -20,7 +21,7 @@ from podnet_agent.kernel import Kernel
 from podnet_agent.looking import Looker
 from podnet_agent.networks import Networks
 from podnet_agent.nft import Context, Table
-from podnet_agent.objects import Objects
+from podnet_agent.objects import Objects, Write
 from podnet_agent.paths import Paths
 from podnet_agent.ports import Ports
 from podnet_agent.sandboxes import Sandboxes
@@ -36,13 +37,25 @@ GOODBYE_SECONDS = 1.0
 """How long who watches may keep an agent that ends from ending."""
 
 
+class Machine:
+    """One machine without a cluster: where objects come from, and what networks are there."""
+
+    def networks(self, agent: Agent, write: Write, objects: Objects) -> Networks:
+        """Each network has all of its subnets here."""
+        return Networks(agent, write, objects)
+
+    def service(self, *parts: Any) -> Service:
+        """The socket writes the objects. `parts` are Service's."""
+        return Service(*parts)
+
+
 @asynccontextmanager
-async def running(paths: Paths) -> AsyncIterator[Service]:
+async def running(paths: Paths, place: Machine) -> AsyncIterator[Service]:
     """An agent that has taken over what it found and answers on its socket."""
     Context().close()  # a machine without the library is told so before anything is made
     paths.prepare()
     with alone(paths):
-        async with _assembled(paths, listen(paths)) as service:
+        async with _assembled(paths, place, listen(paths)) as service:
             yield service
 
 
@@ -53,7 +66,7 @@ async def planning(paths: Paths) -> AsyncIterator[Service]:
     threads = Threads()
     try:
         with records.copy() as store:
-            service = await _service(paths, threads, store)
+            service = await _service(paths, Machine(), threads, store)
             await service.load()
             yield service
     finally:
@@ -62,10 +75,12 @@ async def planning(paths: Paths) -> AsyncIterator[Service]:
 
 
 @asynccontextmanager
-async def _assembled(paths: Paths, listener: socket.socket) -> AsyncIterator[Service]:
+async def _assembled(
+    paths: Paths, place: Machine, listener: socket.socket
+) -> AsyncIterator[Service]:
     threads = Threads()
     store = Store(str(paths.store))
-    service = await _service(paths, threads, store)
+    service = await _service(paths, place, threads, store)
     allow_open_files()
     runner = web.AppRunner(application(service), access_log=None, shutdown_timeout=GOODBYE_SECONDS)
     events = Events()  # before the first look, so that nothing is missed between
@@ -77,7 +92,7 @@ async def _assembled(paths: Paths, listener: socket.socket) -> AsyncIterator[Ser
             yield service
     finally:
         events.close()
-        await service.sandboxes.close()
+        await service.close()
         with contextlib.suppress(FileNotFoundError):
             paths.socket.unlink()
         await runner.cleanup()
@@ -121,14 +136,14 @@ def hearing(events: Events, wake: Callable[[], None]) -> Iterator[None]:
             timer.cancel()
 
 
-async def _service(paths: Paths, threads: Threads, store: Store) -> Service:
+async def _service(paths: Paths, place: Machine, threads: Threads, store: Store) -> Service:
     agent = await threads.write(_agent, store)
     objects = Objects(store, threads.write)
-    networks = Networks(agent, threads.write, objects)
+    networks = place.networks(agent, threads.write, objects)
     containers = Containers(paths, threads.write)
     sandboxes = Sandboxes(Wiring(agent, paths), threads.write, objects, containers, networks.need)
     containers.exited = sandboxes.wake_id
-    return Service(agent, threads, objects, networks, sandboxes, Looker())
+    return place.service(agent, threads, objects, networks, sandboxes, Looker())
 
 
 def _agent(store: Store) -> Agent:

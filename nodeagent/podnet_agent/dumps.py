@@ -67,6 +67,7 @@ class AddressFacts(NamedTuple):
     ifindex: int  # of its interface
     interface: IPInterface
     scope: int  # RT_SCOPE_LINK: of this link alone (fe80::/10)
+    flags: int  # IFA_F_*
 
 
 class RouteFacts(NamedTuple):
@@ -115,11 +116,12 @@ def dump(route: socket.socket, kind: int, body: bytes) -> list[Message]:
     raise Retryable(f"the kernel's answer to request {kind} changed while it was read, {TRIES}x")
 
 
-def addresses(route: socket.socket) -> list[AddressFacts]:
-    """Every address of the socket's namespace."""
+def addresses(route: socket.socket, ifindex: int = 0) -> list[AddressFacts]:
+    """Every address of the socket's namespace, or of one of its interfaces."""
+    route.setsockopt(SOL_NETLINK, NETLINK_GET_STRICT_CHK, 1)  # else the kernel ignores the index
     return [
         found
-        for message in dump(route, GETADDR, _IFADDRMSG.pack(0, 0, 0, 0, 0))
+        for message in dump(route, GETADDR, _IFADDRMSG.pack(0, 0, 0, 0, ifindex))
         if (found := address_of(message)) is not None
     ]
 
@@ -139,12 +141,12 @@ def routes(route: socket.socket) -> list[RouteFacts]:
 def address_of(message: Message) -> AddressFacts | None:
     """The address a message is about; None of another family than IP."""
     data, at = message.data, message.at
-    family, size, _, scope, index = _IFADDRMSG.unpack_from(data, at)
+    family, size, flags, scope, index = _IFADDRMSG.unpack_from(data, at)
     if family not in (AF_INET, AF_INET6):
         return None
     found = attributes(data, at + _IFADDRMSG.size, message.end)
     packed = found.get(2) or found[1]  # IFA_LOCAL; IFA_ADDRESS, which is the peer's if both are
-    return AddressFacts(index, _interface(packed, size), scope)
+    return AddressFacts(index, _interface(packed, size), scope, flags)
 
 
 def route_of(message: Message) -> RouteFacts | None:

@@ -6,9 +6,12 @@ lead to, never by a dump of all links, nor by a process.
 
 import os
 import socket
+from collections.abc import Iterator
 
 from podnet.addresses import IPNetwork
+from podnet.backends import Link as Underlay
 from podnet.network import Node
+from podnet.objects import RTPROT
 from podnet_agent import dumps
 from podnet_agent.dumps import RTN_UNICAST, RouteFacts
 from podnet_agent.links import Link, link
@@ -17,6 +20,9 @@ from podnet_agent.observe import is_marked, read_sysctl
 
 RTPROT_RA = 9
 """A route that a router advertised (linux/rtnetlink.h)."""
+PASSING = 0x01 | 0x08 | 0x20 | 0x40
+"""Flags of an address that others should not be told of (linux/if_addr.h): secondary in IPv4,
+temporary in IPv6; found twice; deprecated; not yet looked for elsewhere."""
 
 
 def read_node() -> Node:
@@ -24,17 +30,19 @@ def read_node() -> Node:
     with route_socket() as route:
         found = dumps.routes(route)
         uplink = _uplink(route, found)
+        links = tuple(_links(route, uplink)) if uplink else ()
     return Node(
         uplink=uplink.name if uplink else None,
         underlay_mtu=uplink.mtu if uplink else None,
         ipv6=os.path.isdir("/proc/sys/net/ipv6"),
         bridge_netfilter=read_sysctl("net/bridge/bridge-nf-call-iptables") == "1",
         accepts_ra=uplink is not None and _accepts_ra(uplink, found),
+        links=links,
     )
 
 
 def routes() -> tuple[IPNetwork, ...]:
-    """Where this machine has a route to, but the default and what our own bridges are for."""
+    """Where this machine has a route to, but the default and what is ours or our bridges for."""
     with route_socket() as route:
         found = dumps.routes(route)
         links = {index: link(route, index) for index in {facts.ifindex for facts in found} if index}
@@ -44,7 +52,7 @@ def routes() -> tuple[IPNetwork, ...]:
     destinations = {
         facts.destination: None
         for facts in found
-        if facts.destination.prefixlen and facts.ifindex not in ours
+        if facts.destination.prefixlen and facts.ifindex not in ours and facts.protocol != RTPROT
     }
     return tuple(destinations)
 
@@ -59,6 +67,14 @@ def _uplink(route: socket.socket, found: list[RouteFacts]) -> Link | None:
         if facts.ifindex is not None and (uplink := link(route, facts.ifindex)) is not None:
             return uplink
     return None
+
+
+def _links(route: socket.socket, uplink: Link) -> Iterator[Underlay]:
+    """The uplink's addresses that last and have neighbours. A floating one has a whole prefix."""
+    for facts in dumps.addresses(route, uplink.ifindex):
+        size, most = facts.interface.network.prefixlen, facts.interface.max_prefixlen
+        if not (facts.scope or facts.flags & PASSING) and size < most:
+            yield Underlay(uplink.name, facts.interface)
 
 
 def is_default(facts: RouteFacts) -> bool:

@@ -1,6 +1,8 @@
 """The PodNetworks of this machine: their subnets chosen, resolved for the node, reported on."""
 
 from collections.abc import Sequence
+from functools import partial
+from typing import Any
 
 from podnet.addresses import IPNetwork, free_pool, host_numbers
 from podnet.api.manifest import from_body
@@ -28,7 +30,7 @@ class Networks:
 
     def __init__(self, agent: Agent, write: Write, objects: Objects) -> None:
         self._agent, self._write, self._objects = agent, write, objects
-        self._errors: dict[str, PodNetError] = {}
+        self._errors: dict[str, PodNetError] = {}  # of networks that can't be built
         self._machine = machine.read_node(), machine.routes()
 
     def may_replace(self, body: Body) -> bool:
@@ -107,7 +109,7 @@ class Networks:
         """
         found: dict[str, Network] = {}
         errors: dict[str, PodNetError] = {}
-        for body in sorted(bodies, key=lambda body: not _decided(agent.store, body)):
+        for body in sorted(bodies, key=partial(self._place, agent.store)):
             name = body["metadata"]["name"]
             try:
                 found[name] = self._resolve(agent.store, body, list(found.values()))
@@ -118,6 +120,10 @@ class Networks:
         agent.dropping = agent.kernel.forward.dropping()
         return errors
 
+    def _place(self, store: Store, body: Body) -> tuple[Any, ...]:
+        """Where it stands in the row: whose subnets are an earlier one's has to choose others."""
+        return (not _decided(store, body),)
+
     def _resolve(self, store: Store, body: Body, others: list[Network]) -> Network:
         node, routes = self._machine
         podnetwork = from_body(body, PodNetwork)
@@ -125,7 +131,7 @@ class Networks:
         subnets = _decided(store, body)
         if not subnets:
             subnets = tuple(podnetwork.spec.subnets) or _chosen(name, routes, others)
-            _refuse_overlaps(name, subnets, routes, others)
+            refuse_overlaps(name, subnets, routes, others)
             if any(subnet.version == 6 for subnet in subnets) and not node.ipv6:
                 raise Retryable(
                     f"PodNetwork/{name} spec.subnets: this machine's kernel has IPv6 switched off"
@@ -134,6 +140,18 @@ class Networks:
             store.forget_network(name)
             store.facts.record_subnets(name, subnets)
         return resolve(podnetwork, subnets, subnets, node)
+
+    def claims(self, network: Network, failure: PodNetError | None) -> list[Claim]:
+        """In the writer thread: what is to be said of a network that is being built."""
+        problems: list[PodNetError] = [*conflicts_of(self._agent.conflicts, network)]
+        problems += [failure] if failure else []
+        reason = type(problems[0]).__name__ if problems else "Built"
+        sentences = "; ".join(str(problem) for problem in problems)
+        claims = [Claim("Ready", not problems, reason, sentences)]
+        obstacles = self._agent.kernel.forward.obstacles([network.bridge])
+        if obstacles:
+            claims.append(Claim("Forwarding", False, "ForeignFirewall", "; ".join(obstacles)))
+        return claims
 
     def _status(self, body: Body, failure: PodNetError | None) -> Body:
         """In the writer thread."""
@@ -145,14 +163,7 @@ class Networks:
         if network is None:
             claims.append(Claim("Ready", False, type(error).__name__, str(error)))
         else:
-            problems: list[PodNetError] = [*conflicts_of(self._agent.conflicts, network)]
-            problems += [failure] if failure else []
-            reason = type(problems[0]).__name__ if problems else "Built"
-            sentences = "; ".join(str(problem) for problem in problems)
-            claims.append(Claim("Ready", not problems, reason, sentences))
-            obstacles = self._agent.kernel.forward.obstacles([network.bridge])
-            if obstacles:
-                claims.append(Claim("Forwarding", False, "ForeignFirewall", "; ".join(obstacles)))
+            claims = self.claims(network, failure)
             status = {
                 "subnets": [str(subnet) for subnet in network.subnets],
                 "bridge": network.bridge,
@@ -188,12 +199,13 @@ def _chosen(
     return (pool,)
 
 
-def _refuse_overlaps(
+def refuse_overlaps(
     name: str,
-    subnets: tuple[IPNetwork, ...],
-    routes: tuple[IPNetwork, ...],
-    others: list[Network],
+    subnets: Sequence[IPNetwork],
+    routes: Sequence[IPNetwork],
+    others: Sequence[Network],
 ) -> None:
+    """Retryable where a subnet is another network's, or a route's of this machine."""
     for subnet in subnets:
         for other in others:
             for theirs in other.subnets:

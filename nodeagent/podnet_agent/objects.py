@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from podnet.errors import PodNetError
-from podnet.kinds import KINDS
+from podnet.kinds import CLUSTER_KINDS
 from podnet_agent.store import Store
 
 Body = dict[str, Any]
@@ -52,7 +52,7 @@ class Objects:
     async def load(self) -> None:
         """Read what an earlier agent left."""
         self._version = await self._write(self._facts.version)
-        for kind in KINDS:
+        for kind in CLUSTER_KINDS:
             for body in await self._write(self._facts.objects, kind.kind):
                 self._bodies[name_of(body)] = body
 
@@ -89,6 +89,17 @@ class Objects:
             }
         await self._put(name, wanted | {"metadata": meta}, old["status"] if old else {})
         return "configured" if old else "created"
+
+    async def mirror(self, body: Body, status: Body | None) -> None:
+        """The object is as an API server has it, uid and generation too; None: its status stays."""
+        name = name_of(body)
+        old = self._bodies.get(name)
+        if old is None or _stripped(old) != _stripped(body):
+            await self._put(name, body, {})
+            old = self._bodies[name]
+        if status is not None and old["status"] != status:
+            await self.set_status(name, status)
+            self.changed(name)
 
     async def mark_deleted(self, name: Name, grace_seconds: float | None = None) -> None:
         """The object is to go: whoever builds it takes it down, then calls `remove`."""
@@ -169,6 +180,12 @@ class Objects:
             if queue.qsize() > BACKLOG:
                 self._queues.discard(queue)
                 queue.put_nowait(("", {}))
+
+
+def _stripped(body: Body) -> Body:
+    """Without the version that is given out here."""
+    meta = {key: value for key, value in body["metadata"].items() if key != "resourceVersion"}
+    return {"metadata": meta, "spec": body["spec"]}
 
 
 def _same_labels(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:

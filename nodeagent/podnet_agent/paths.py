@@ -1,4 +1,4 @@
-"""Where the agent keeps what it makes. A reboot empties all of it but the unpacked images."""
+"""Where the agent keeps what it makes. A reboot empties all but images and the cluster's words."""
 
 import contextlib
 import ctypes
@@ -22,6 +22,7 @@ class Paths:
     run: Path = Path("/run/podnet")
     netns_folder: Path = Path("/run/netns")
     images: Path = Path("/var/lib/podnet/images")
+    cluster: Path = Path("/var/lib/podnet/cluster.json")
 
     @property
     def socket(self) -> Path:

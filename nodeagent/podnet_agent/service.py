@@ -75,6 +75,14 @@ class Service:
         await self.networks.clear()
         await self.networks.refresh()
 
+    async def keep(self) -> None:
+        """Keep all so until cancelled."""
+        await self.keeper.keep()
+
+    async def close(self) -> None:
+        """Stop looking. What is built stays."""
+        await self.sandboxes.close()
+
     async def start(self) -> None:
         """Take over what an earlier agent left, then bring up what is wanted."""
         await self.load()
@@ -157,6 +165,12 @@ class Service:
         return bodies, warned
 
     async def delete(
+        self, name: Name, grace_seconds: float | None = None, *, wait: bool = True
+    ) -> Body:
+        """Delete an object; KeyError when there is none."""
+        return await self._take_down(name, grace_seconds, wait=wait)
+
+    async def _take_down(
         self, name: Name, grace_seconds: float | None = None, *, wait: bool = True
     ) -> Body:
         """Take the object down and wait until it is gone; KeyError when there is none."""
@@ -257,7 +271,7 @@ class Service:
 
     async def _delete_sandboxes(self, names: Sequence[Name]) -> list[str]:
         """Delete them all at once; sentences about those that did not go."""
-        deletions = {name: asyncio.create_task(self.delete(name)) for name in names}
+        deletions = {name: asyncio.create_task(self._take_down(name)) for name in names}
         if deletions:
             await asyncio.wait(deletions.values(), timeout=DOWN_SECONDS)
         notes = []

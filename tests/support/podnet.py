@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,12 @@ LOG = "/run/podnet-agent.log"
 class Podnet:
     """`podnet` in a host. The agent is one started here, or the one that `podnet up` starts."""
 
-    def __init__(self, host: Host) -> None:
+    def __init__(
+        self, host: Host, agent: Sequence[str] = (), env: Mapping[str, str] | None = None
+    ) -> None:
         self.host = host
+        self._command = [*agent] or [PROGRAM, "agent"]
+        self._env = env
         self._agent: subprocess.Popen[bytes] | None = None
 
     # --- the command line ---
@@ -90,7 +95,7 @@ class Podnet:
         """Start `podnet agent` and return its process id once it answers."""
         assert self._agent is None or self._agent.poll() is not None, "the agent runs already"
         with self.host.path(LOG).open("ab") as log:
-            process = self.host.popen([PROGRAM, "agent"], stdout=log, stderr=log)
+            process = self.host.popen(self._command, env=self._env, stdout=log, stderr=log)
         self._agent = process
 
         def answers() -> bool:

@@ -1,0 +1,1 @@
+"""The agent in a cluster: its objects are the API server's, its networks reach other nodes."""

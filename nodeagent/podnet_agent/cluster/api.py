@@ -1,0 +1,225 @@
+"""The API server as the agent talks to it: lists, watches, statuses applied. Lives in the loop.
+
+A client library would cost 16 MiB on every node, for three kinds of requests.
+"""
+
+import json
+import logging
+import os
+import random
+import ssl
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import aiohttp
+
+from podnet.errors import PodNetError, Retryable
+from podnet.kinds import CLUSTER_KINDS, GROUP, VERSION, Kind
+from podnet_agent.objects import Body
+
+log = logging.getLogger(__name__)
+
+ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+"""Where the kubelet puts a Pod's token, which it renews, and the authority of the API server."""
+MANAGER = "podnet-agent"
+"""Who owns the fields that are applied."""
+CONNECT_SECONDS = 5.0
+ANSWER_SECONDS = 15.0
+LIST_SECONDS = 60.0
+SILENCE_SECONDS = 90.0
+"""A watch says something once a minute, if only a bookmark: one that does not is dead."""
+SHORTEST_WATCH_SECONDS, LONGEST_WATCH_SECONDS = 300, 600
+"""So that streams of all nodes do not end together; kube-apiserver's own would be 30 to 60 min."""
+PAGE = 500
+"""Objects an answer to a list, as of client-go's pager."""
+
+_KINDS = {kind.kind: kind for kind in CLUSTER_KINDS}
+
+
+class ApiError(Retryable):
+    """The API server was not reached (code 0), or refused."""
+
+    def __init__(self, code: int, sentence: str) -> None:
+        super().__init__(sentence)
+        self.code = code
+
+
+class Gone(ApiError):
+    """What is asked for was forgotten by the server: list again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Resource:
+    """Objects of one kind, or those of them that a field selector names."""
+
+    kind: Kind
+    field_selector: str = ""
+
+    @property
+    def path(self) -> str:
+        """Of all of them."""
+        return f"/apis/{GROUP}/{VERSION}/{self.kind.plural}"
+
+
+def resource(kind: str, field_selector: str = "") -> Resource:
+    """The kind's, by its name."""
+    return Resource(_KINDS[kind], field_selector)
+
+
+class Api:
+    """One API server. Every failure is an ApiError."""
+
+    def __init__(self, url: str, account: Path) -> None:
+        self._url, self._account = url, account
+        self._session: aiohttp.ClientSession | None = None
+        self._trusted: tuple[int, ssl.SSLContext] | None = None  # with the file's time
+
+    @classmethod
+    def of_cluster(cls, environment: Mapping[str, str] = os.environ) -> "Api":
+        """The cluster's that this process is a Pod of; PodNetError where it is none."""
+        host = environment.get("KUBERNETES_SERVICE_HOST")
+        port = environment.get("KUBERNETES_SERVICE_PORT", "443")
+        if not host or not (ACCOUNT / "token").exists():
+            raise PodNetError(
+                f"--node is for an agent that runs as a Pod: KUBERNETES_SERVICE_HOST and"
+                f" {ACCOUNT}/token are missing: leave --node out on a machine without a cluster"
+            )
+        return cls(f"https://{f'[{host}]' if ':' in host else host}:{port}", ACCOUNT)
+
+    async def list(self, resource: Resource) -> tuple[list[Body], str]:
+        """All of them, and the resource version to watch from."""
+        found: list[Body] = []
+        query = {"limit": str(PAGE), **_selected(resource)}
+        while True:
+            async with self._asking("GET", resource.path, query, LIST_SECONDS) as response:
+                page = await response.json()
+            for item in page["items"]:  # of a list's items the server leaves these out
+                found.append({"apiVersion": page["apiVersion"], "kind": resource.kind.kind, **item})
+            meta = page["metadata"]
+            if not meta.get("continue"):
+                return found, meta["resourceVersion"]
+            query["continue"] = meta["continue"]
+
+    async def exists(self, resource: Resource) -> bool:
+        """Whether the server knows the kind at all."""
+        try:
+            async with self._asking("GET", resource.path, {"limit": "1"}, ANSWER_SECONDS):
+                return True
+        except ApiError as error:
+            if error.code == 404:
+                return False
+            raise
+
+    async def watch(
+        self, resource: Resource, version: str
+    ) -> AsyncGenerator[tuple[str, Body], None]:
+        """Events after that version, bookmarks too, until the server ends the stream."""
+        seconds = random.randint(SHORTEST_WATCH_SECONDS, LONGEST_WATCH_SECONDS)
+        query = {
+            "watch": "1",
+            "allowWatchBookmarks": "true",
+            "resourceVersion": version,
+            "timeoutSeconds": str(seconds),
+            **_selected(resource),
+        }
+        async with self._asking("GET", resource.path, query, None) as response:
+            async for line in _lines(response):
+                event = json.loads(line)
+                if event["type"] == "ERROR":
+                    raise _refusal(event["object"].get("code", 0), event["object"])
+                yield event["type"], event["object"]
+
+    async def apply_status(self, body: Body) -> Body:
+        """Server-side apply of the body's status; the object as it is then.
+
+        404 where it is gone, 409 where the name is another object's by now (another uid).
+        """
+        meta = body["metadata"]
+        kind = _KINDS[body["kind"]]
+        inside = f"/namespaces/{meta['namespace']}" if kind.namespaced else ""
+        path = f"/apis/{GROUP}/{VERSION}{inside}/{kind.plural}/{meta['name']}/status"
+        query = {"fieldManager": MANAGER, "force": "true"}
+        async with self._asking("PATCH", path, query, ANSWER_SECONDS, body) as response:
+            answer: Body = await response.json()
+            return answer
+
+    async def close(self) -> None:
+        """End what is under way."""
+        if self._session:
+            await self._session.close()
+
+    @asynccontextmanager
+    async def _asking(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str],
+        seconds: float | None,
+        body: Body | None = None,
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        """The answer, if it is a good one."""
+        silence = SILENCE_SECONDS if seconds is None else seconds
+        timeout = aiohttp.ClientTimeout(seconds, sock_connect=CONNECT_SECONDS, sock_read=silence)
+        try:
+            if self._session is None:
+                self._session = aiohttp.ClientSession(headers={"User-Agent": MANAGER})
+            token = (self._account / "token").read_text().strip()
+            headers = {"Authorization": f"Bearer {token}", "Accept": "application/json"}
+            if body is not None:
+                headers["Content-Type"] = "application/apply-patch+yaml"  # JSON is YAML too
+            async with self._session.request(
+                method,
+                self._url + path,
+                params=query,
+                headers=headers,
+                data=None if body is None else json.dumps(body),
+                timeout=timeout,
+                ssl=self._trust(),
+            ) as response:
+                if response.status >= 400:
+                    raise _refusal(response.status, await _status(response))
+                yield response
+        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+            why = str(error) or type(error).__name__
+            raise ApiError(0, f"{method} {self._url}{path}: {why}") from error
+
+    def _trust(self) -> ssl.SSLContext:
+        """The authority's certificate, read again when its file is another one."""
+        file = self._account / "ca.crt"
+        written = file.stat().st_mtime_ns
+        if self._trusted is None or self._trusted[0] != written:
+            self._trusted = written, ssl.create_default_context(cafile=str(file))
+        return self._trusted[1]
+
+
+def _selected(resource: Resource) -> dict[str, str]:
+    return {"fieldSelector": resource.field_selector} if resource.field_selector else {}
+
+
+async def _status(response: aiohttp.ClientResponse) -> Body:
+    """What the server says of a refusal; proxies between say other things."""
+    try:
+        body = await response.json()
+    except (aiohttp.ClientError, ValueError):
+        return {}
+    return body if isinstance(body, dict) else {}
+
+
+def _refusal(code: int, status: Body) -> ApiError:
+    sentence = f"the API server answers {code}: {status.get('message') or 'no reason given'}"
+    return Gone(code, sentence) if code == 410 else ApiError(code, sentence)
+
+
+async def _lines(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
+    """Lines of any length: an object may have more than a reader's buffer."""
+    begun = bytearray()
+    async for chunk in response.content.iter_any():
+        *whole, rest = chunk.split(b"\n")
+        for line in whole:
+            begun += line
+            if begun:
+                yield bytes(begun)
+            begun.clear()
+        begun += rest

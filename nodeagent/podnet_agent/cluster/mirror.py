@@ -1,0 +1,286 @@
+"""The mirror: this node's objects are what the API server has. Lives in the asyncio loop.
+
+An event says what the server has by now; what is to be done follows from that and from what is
+here. A server that is away, or does not know the kind any more, changes nothing.
+"""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from typing import Any
+
+from podnet_agent.cluster.api import Api, ApiError, Gone, Resource, resource
+from podnet_agent.cluster.backoff import Backoff
+from podnet_agent.cluster.cache import Cache
+from podnet_agent.objects import Body, Name, Objects, name_of
+
+log = logging.getLogger(__name__)
+
+FIRST_SECONDS = 5.0
+"""How long a node that boots waits for the server, before it takes what it knew last."""
+FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.2, 30.0
+DOUBT_SECONDS = 2.0
+"""How long a network or a share that was deleted is in doubt. The server deletes all objects of a
+kind before the kind itself; then it does not know the kind, and nothing was meant by it."""
+HELD_SECONDS = 5.0
+"""How often is looked whether what is held only for its users has none any more."""
+KEEP_SECONDS = 1.0
+"""How long changes gather before they are written to disk."""
+
+SANDBOX, SUBNET, NETWORK = "PodSandbox", "NodeSubnet", "PodNetwork"
+_OF_SERVER = ("managedFields", "resourceVersion", "selfLink", "deletionGracePeriodSeconds")
+"""Of metadata: differs without meaning anything here. Containers have their own time to end, and
+the server says 0 of every object that is not a Pod."""
+_STATUS: Mapping[str, tuple[str, ...]] = {NETWORK: ("subnets",), SUBNET: ("nodeAddresses",)}
+"""What of others' statuses counts here: their numbers move all the time."""
+
+
+class Mirror:
+    """Keeps Objects equal to what the server has for this node."""
+
+    def __init__(
+        self,
+        api: Api,
+        node: str,
+        objects: Objects,
+        cache: Cache,
+        in_use: Callable[[str], Awaitable[bool]],
+        read: Callable[..., Awaitable[Any]],
+    ) -> None:
+        self._api, self._node, self._objects, self._cache = api, node, objects, cache
+        self._in_use, self._read = in_use, read
+        self.seen: Callable[[Body], None] = lambda body: None  # an object as the server has it
+        self._resources = (
+            resource(NETWORK),
+            resource(SUBNET),
+            resource(SANDBOX, f"spec.nodeName={node}"),
+        )
+        self._there: dict[Name, Body] = {}  # what the server has, as far as is known
+        self._versions: dict[str, str] = {}  # by kind: where its watch goes on
+        self._unsettled: dict[Name, None] = {}
+        self._held: set[Name] = set()
+        self._doubtful: dict[str, dict[Name, str]] = {}  # by kind: the uid that was deleted
+        self._wake = asyncio.Event()
+        self._changed = asyncio.Event()  # since it was written to disk
+        self._left = False
+
+    async def begin(self, *, fresh: bool) -> None:
+        """Know what there is: the objects as the last agent had them or, with `fresh`, all anew.
+
+        After a boot the server is asked for a moment, then the disk.
+        """
+        if not fresh:
+            for kind in (NETWORK, SUBNET, SANDBOX):
+                bodies = self._objects.list(kind)
+                self._there |= {name_of(body): body for body in bodies if not _is_going(body)}
+            return
+        asked = [asyncio.create_task(self._ask(each)) for each in self._resources]
+        await asyncio.wait(asked, timeout=FIRST_SECONDS)
+        silent = set()
+        for each, task in zip(self._resources, asked, strict=True):
+            task.cancel()
+            with contextlib.suppress(ApiError, asyncio.CancelledError):
+                await task
+                continue
+            silent.add(each.kind.kind)
+        if silent:
+            log.warning("the API server does not answer: what is known is as it was before")
+            kept = [body for body in self._cache.load() if body.get("kind") in silent]
+            self._there |= {name_of(body): body for body in kept}
+        for name in list(self._there):
+            await self._settle(name)
+
+    async def run(self) -> None:
+        """Follow the server until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            for each in self._resources:
+                group.create_task(self._follow(each))
+            group.create_task(self._settling())
+            group.create_task(self._keeping())
+
+    def settle(self, name: Name) -> None:
+        """Something of that name changed here: look soon whether it is as the server has it."""
+        if name[0] == SANDBOX:
+            self._unsettled |= dict.fromkeys(self._held)
+        self._unsettled[name] = None
+        self._wake.set()
+
+    def leave(self) -> None:
+        """From now on the node's objects are not the server's any more: they are all to go."""
+        self._left = True
+
+    # What the server says.
+
+    async def _ask(self, each: Resource) -> None:
+        bodies, version = await self._api.list(each)
+        self._replace(each.kind.kind, bodies)
+        self._versions[each.kind.kind] = version
+
+    async def _follow(self, each: Resource) -> None:
+        kind = each.kind.kind
+        backoff = Backoff(FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS)
+        while True:
+            try:
+                if kind not in self._versions:
+                    await self._ask(each)
+                    backoff.succeed()
+                await self._watch(each, backoff)
+            except Gone:
+                del self._versions[kind]
+            except ApiError as error:
+                if error.code in (400, 404):  # the kind went, or its schema changed
+                    self._versions.pop(kind, None)
+                pause = backoff.pause()
+                log.warning("%s, again in %.1f s: %s", each.kind.plural, pause, error)
+                await asyncio.sleep(pause)
+
+    async def _watch(self, each: Resource, backoff: Backoff) -> None:
+        """Until the stream ends or, after a deletion that is in doubt, until that is cleared."""
+        kind = each.kind.kind
+        events = self._api.watch(each, self._versions[kind])
+        async with contextlib.aclosing(events):
+            coming = asyncio.create_task(_next(events))
+            try:
+                while True:
+                    timeout = DOUBT_SECONDS if self._doubtful.get(kind) else None
+                    done, _ = await asyncio.wait({coming}, timeout=timeout)
+                    if not done:
+                        await self._clear_up(each)
+                        continue
+                    event = coming.result()
+                    if event is None:
+                        return
+                    coming = asyncio.create_task(_next(events))
+                    self._hear(kind, *event)
+                    backoff.succeed()
+            finally:
+                coming.cancel()
+                with contextlib.suppress(asyncio.CancelledError, ApiError):
+                    await coming
+
+    def _hear(self, kind: str, what: str, body: Body) -> None:
+        if what in ("ADDED", "MODIFIED"):
+            self._put(body)
+        elif what == "DELETED" and kind == SANDBOX:
+            self._drop(name_of(body))
+        elif what == "DELETED":
+            self._doubtful.setdefault(kind, {})[name_of(body)] = body["metadata"]["uid"]
+        version = body["metadata"].get("resourceVersion")
+        if version:
+            self._versions[kind] = version
+
+    async def _clear_up(self, each: Resource) -> None:
+        """They are gone indeed if the server knows the kind still; ApiError if it does not."""
+        if not await self._api.exists(each):
+            raise ApiError(404, f"the server does not know {each.kind.plural} any more")
+        for name, uid in self._doubtful.pop(each.kind.kind).items():
+            if name in self._there and self._there[name]["metadata"]["uid"] == uid:
+                self._drop(name)
+
+    def _replace(self, kind: str, bodies: Sequence[Body]) -> None:
+        self._doubtful.pop(kind, None)
+        for body in bodies:
+            self._put(body)
+        gone = {name for name in self._there if name[0] == kind} - {name_of(b) for b in bodies}
+        for name in gone:
+            self._drop(name)
+
+    def _put(self, body: Body) -> None:
+        name = name_of(body)
+        if name[0] == SANDBOX and body.get("spec", {}).get("nodeName") != self._node:
+            self._drop(name)  # a server that does not select
+            return
+        if self._is_ours(name):
+            self.seen(body)
+        known = _known(body)
+        if self._there.get(name) != known:
+            self._there[name] = known
+            self._note(name)
+
+    def _drop(self, name: Name) -> None:
+        if self._there.pop(name, None) is not None:
+            self._note(name)
+
+    def _note(self, name: Name) -> None:
+        self._unsettled[name] = None
+        self._wake.set()
+        self._changed.set()
+
+    # What follows from it.
+
+    async def _settling(self) -> None:
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(HELD_SECONDS if self._held else None):
+                    await self._wake.wait()
+            self._wake.clear()
+            self._unsettled |= dict.fromkeys(self._held)
+            while self._unsettled and not self._left:
+                name = next(iter(self._unsettled))
+                del self._unsettled[name]
+                await self._settle(name)
+
+    async def _settle(self, name: Name) -> None:
+        """Go one step towards what the server has; whoever takes the next one calls again."""
+        wanted, have = self._there.get(name), self._objects.get(*name)
+        if wanted is not None and _is_going(wanted):
+            wanted = None
+        self._held.discard(name)
+        if have is None:
+            if wanted is not None:
+                await self._mirror(name, wanted)
+        elif wanted is None:
+            await self._take_down(name)
+        elif name[0] == SANDBOX and wanted["metadata"]["uid"] != have["metadata"]["uid"]:
+            await self._take_down(name)  # the new one comes when it is gone
+        else:
+            await self._mirror(name, wanted)
+
+    async def _mirror(self, name: Name, wanted: Body) -> None:
+        await self._objects.mirror(wanted, None if self._is_ours(name) else wanted["status"])
+
+    def _is_ours(self, name: Name) -> bool:
+        """Whether this agent writes its status, and knows it better than the server."""
+        return name[0] == SANDBOX or (name[0] == SUBNET and name[2].partition(".")[2] == self._node)
+
+    async def _take_down(self, name: Name) -> None:
+        """A sandbox is taken down first. What a sandbox still hangs on stays until then."""
+        kind, _, called = name
+        if kind == SANDBOX:
+            await self._objects.mark_deleted(name)
+            return
+        is_needed = kind == NETWORK or self._is_ours(name)
+        if is_needed and await self._in_use(called.partition(".")[0]):
+            self._held.add(name)
+            await self._objects.mark_deleted(name)
+        else:
+            await self._objects.remove(name)
+
+    async def _keeping(self) -> None:
+        while True:
+            await self._changed.wait()
+            await asyncio.sleep(KEEP_SECONDS)
+            self._changed.clear()
+            await self._read(self._cache.save, list(self._there.values()))
+
+
+async def _next(events: AsyncIterator[tuple[str, Body]]) -> tuple[str, Body] | None:
+    return await anext(events, None)
+
+
+def _is_going(body: Body) -> bool:
+    return "deletionTimestamp" in body["metadata"]
+
+
+def _known(body: Body) -> Body:
+    """What of an object is kept here."""
+    meta = {key: value for key, value in body["metadata"].items() if key not in _OF_SERVER}
+    status, counts = body.get("status", {}), _STATUS.get(body["kind"], ())
+    return {
+        "apiVersion": body["apiVersion"],
+        "kind": body["kind"],
+        "metadata": meta,
+        "spec": body.get("spec", {}),
+        "status": {key: status[key] for key in counts if key in status},
+    }

@@ -1,0 +1,206 @@
+"""The cluster's PodNetworks on this node: its share of each, and the ways to all others."""
+
+import contextlib
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from ipaddress import ip_address, ip_network
+from typing import Any, TypeVar
+
+from podnet.addresses import IPNetwork
+from podnet.api.manifest import from_body
+from podnet.api.nodesubnet import NodeSubnet, name_of
+from podnet.api.podnetwork import PodNetwork
+from podnet.backends import Peer, Unreached, host_gateway, unknown_shares
+from podnet.errors import PodNetError, Retryable
+from podnet.network import Network, resolve
+from podnet.status import Claim, conditions
+from podnet_agent.agent import Agent
+from podnet_agent.keeper import REPORT_SECONDS
+from podnet_agent.networks import Networks, refuse_overlaps
+from podnet_agent.objects import Body, Objects, Write, timestamp
+from podnet_agent.store import Store
+
+T = TypeVar("T")
+NAMED_AT_MOST = 5
+"""Nodes that a condition names; of more it gives the number."""
+
+
+class NoShare(Retryable):
+    """The operator has not cut a share for this node yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parsed:
+    """A NodeSubnet's body and what it says. Of hundreds only few change between two looks."""
+
+    body: Body
+    peer: Peer
+
+
+class ClusterNetworks(Networks):
+    """Lives in the asyncio loop; the agent gets its resolved networks from here."""
+
+    def __init__(self, agent: Agent, write: Write, objects: Objects, node: str) -> None:
+        super().__init__(agent, write, objects)
+        self._node = node
+        self._parsed: dict[str, Parsed] = {}
+        self._broken: dict[str, PodNetError] = {}  # NodeSubnets that say nothing
+        self._unreached: dict[str, tuple[Unreached, ...]] = {}
+        self._used: dict[str, tuple[float, int]] = {}  # when the number was written down
+
+    @property
+    def waiting(self) -> bool:
+        """Whether one waits for what is not heard; a share is."""
+        return any(not isinstance(error, NoShare) for error in self._errors.values())
+
+    async def refresh(self) -> bool:
+        """As of every machine, with the other nodes as they are now."""
+        self._parse()
+        return await super().refresh()
+
+    async def need(self, name: str) -> None:
+        """As of every machine; one that is going to be deleted takes nobody any more."""
+        await super().need(name)
+        for kind, called in ("PodNetwork", name), ("NodeSubnet", name_of(name, self._node)):
+            body = self._objects.get(kind, "", called)
+            if body is not None and "deletionTimestamp" in body["metadata"]:
+                raise Retryable(f"{kind}/{called} was deleted and goes with its last sandbox")
+
+    async def report(self, failure: PodNetError | None = None) -> None:
+        """Write the status of each of this node's shares."""
+        for parsed in list(self._parsed.values()):
+            peer = parsed.peer
+            if peer.node != self._node:
+                continue
+            name = name_of(peer.network, peer.node)
+            body = self._objects.get("NodeSubnet", "", name)
+            if body is not None:
+                used = await self._addresses_used(peer.network)
+                status = await self._write(self._share_status, body, peer, used, failure)
+                await self._objects.set_status(("NodeSubnet", "", name), status)
+
+    def _parse(self) -> None:
+        before, self._parsed, self._broken = self._parsed, {}, {}
+        for body in self._objects.list("NodeSubnet"):
+            name = body["metadata"]["name"]
+            known = before.get(name)
+            try:
+                self._parsed[name] = known if known and known.body is body else _parsed(body)
+            except PodNetError as error:
+                self._broken[name] = error
+
+    def _place(self, store: Store, body: Body) -> tuple[Any, ...]:
+        """Of two that overlap, the older one is built."""
+        return (body["metadata"].get("creationTimestamp", ""), body["metadata"]["name"])
+
+    def _resolve(self, store: Store, body: Body, others: list[Network]) -> Network:
+        """In the writer thread."""
+        node, foreign = self._machine
+        podnetwork = from_body(body, PodNetwork)
+        name = podnetwork.metadata.name
+        own, peers = self._shares(name)
+        if podnetwork.spec.backend.type == "Local":
+            network = resolve(podnetwork, own.pod_cidrs, own.pod_cidrs, node)
+        else:
+            routes, self._unreached[name] = host_gateway(peers, node.links)
+            known = [cidr for peer in (own, *peers) for cidr in peer.pod_cidrs]
+            subnets = podnetwork.spec.subnets or _given(body) or known
+            led = [*own.pod_cidrs, *(route.destination for route in routes)]
+            nowhere = unknown_shares(name, list(dict.fromkeys([*subnets, *known])), led)
+            network = resolve(podnetwork, subnets, own.pod_cidrs, node, (*routes, *nowhere))
+        if store.facts.subnets(name) != own.pod_cidrs:
+            inside = [each for each in foreign if _lies_in(each, network.subnets)]
+            refuse_overlaps(name, network.subnets, inside, others)
+            store.facts.record_subnets(name, own.pod_cidrs)
+        return network
+
+    def _shares(self, network: str) -> tuple[Peer, list[Peer]]:
+        """This node's share and the others', of two of one range the younger last; NoShare."""
+        own = name_of(network, self._node)
+        if own in self._broken:
+            raise self._broken[own]
+        if own not in self._parsed:
+            raise NoShare(
+                f"PodNetwork/{network} has no share for node {self._node}: the operator, once it"
+                f" runs and has one to give, writes NodeSubnet/{own}"
+            )
+        others = [
+            parsed
+            for name, parsed in self._parsed.items()
+            if parsed.peer.network == network and name != own
+        ]
+        others.sort(key=lambda parsed: parsed.body["metadata"].get("creationTimestamp", ""))
+        return self._parsed[own].peer, [parsed.peer for parsed in others]
+
+    async def _addresses_used(self, network: str) -> int:
+        """As written down last, but for what is older than REPORT_SECONDS."""
+        now = time.monotonic()
+        when, used = self._used.get(network, (-REPORT_SECONDS, 0))
+        if now - when >= REPORT_SECONDS:
+            used = await self._write(self._agent.store.usage, network)
+            self._used[network] = now, used
+        return used
+
+    def _reachable(self, network: Network) -> Claim:
+        """Whether a route leads to every other share."""
+        problems = [(each.reason, each.message) for each in self._unreached.get(network.name, ())]
+        problems += [
+            ("Conflict", str(each))
+            for each in self._agent.conflicts
+            if f" NodeSubnet/{network.name}." in str(each)
+        ]
+        if not problems:
+            return Claim("Reachable", True, "AllRouted")
+        said = [message for _, message in problems[:NAMED_AT_MOST]]
+        if more := len(problems) - len(said):
+            said.append(f"and so are {more} more")
+        return Claim("Reachable", False, problems[0][0], "; ".join(said))
+
+    def _share_status(
+        self, body: Body, share: Peer, used: int, failure: PodNetError | None
+    ) -> Body:
+        """In the writer thread."""
+        network = self._agent.networks.get(share.network)
+        if network is None:
+            error = self._errors.get(share.network) or Retryable(
+                f"PodNetwork/{share.network}, whose share this is, does not exist"
+            )
+            claims = [Claim("Ready", False, type(error).__name__, str(error))]
+        else:
+            claims = self.claims(network, failure)
+            claims.append(self._reachable(network))
+        meta, before = body["metadata"], body["status"].get("conditions", [])
+        return {
+            "nodeAddresses": [str(link.interface.ip) for link in self._machine[0].links],
+            "addressesUsed": used,
+            "conditions": conditions(claims, before, meta["generation"], timestamp()),
+        }
+
+
+def _parsed(body: Body) -> Parsed:
+    spec = from_body(body, NodeSubnet).spec
+    addresses = tuple(_readable(ip_address, body["status"].get("nodeAddresses", ())))
+    return Parsed(body, Peer(spec.pod_network, spec.node_name, addresses, spec.pod_cidrs))
+
+
+def _given(body: Body) -> list[IPNetwork]:
+    """The subnets as the operator says they are, where the spec leaves them to the cluster."""
+    return list(_readable(ip_network, body["status"].get("subnets", ())))
+
+
+def _readable(read: Callable[[str], T], texts: Iterable[str]) -> Iterator[T]:
+    """Statuses are not checked by anyone: what can't be read says nothing."""
+    for text in texts:
+        with contextlib.suppress(ValueError):
+            yield read(text)
+
+
+def _lies_in(route: IPNetwork, subnets: Sequence[IPNetwork]) -> bool:
+    """Whether the route takes something away from a subnet; a wider one gives way to ours."""
+    return any(
+        route.version == subnet.version
+        and route.overlaps(subnet)
+        and route.prefixlen >= subnet.prefixlen
+        for subnet in subnets
+    )

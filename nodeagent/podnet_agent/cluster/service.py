@@ -1,0 +1,128 @@
+"""The agent as a member of a cluster: the service of one machine, its objects the API server's."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+from podnet.api.manifest import Source
+from podnet.errors import Conflict
+from podnet_agent.agent import Agent
+from podnet_agent.cluster.api import Api
+from podnet_agent.cluster.cache import Cache
+from podnet_agent.cluster.mirror import Mirror
+from podnet_agent.cluster.networks import ClusterNetworks
+from podnet_agent.cluster.reporter import Reporter
+from podnet_agent.daemon import Machine
+from podnet_agent.keeper import Look
+from podnet_agent.objects import Body, Name, Objects, Write
+from podnet_agent.paths import Paths
+from podnet_agent.sandboxes import Sandboxes
+from podnet_agent.service import Service
+from podnet_agent.threads import Threads
+
+
+class Member(Machine):
+    """A node of a cluster."""
+
+    def __init__(self, api: Api, node: str, cache: Cache) -> None:
+        self.api, self.node, self.cache = api, node, cache
+
+    @classmethod
+    def of_cluster(cls, node: str, paths: Paths) -> "Member":
+        """That node, of the cluster that this process is a Pod of."""
+        return cls(Api.of_cluster(), node, Cache(paths.cluster, node))
+
+    def networks(self, agent: Agent, write: Write, objects: Objects) -> ClusterNetworks:
+        """Each network has a share here, and ways to all others."""
+        return ClusterNetworks(agent, write, objects, self.node)
+
+    def service(self, *parts: Any) -> "ClusterService":
+        """The API server has the objects. `parts` are Service's."""
+        return ClusterService(self, *parts)
+
+
+class ClusterService(Service):
+    """What the socket offers, but for writing objects."""
+
+    def __init__(
+        self,
+        member: Member,
+        agent: Agent,
+        threads: Threads,
+        objects: Objects,
+        networks: ClusterNetworks,
+        sandboxes: Sandboxes,
+        look: Look,
+    ) -> None:
+        super().__init__(agent, threads, objects, networks, sandboxes, look)
+        self._api = member.api
+
+        async def in_use(network: str) -> bool:
+            return bool(await threads.write(agent.store.usage, network))
+
+        self._mirror = Mirror(member.api, member.node, objects, member.cache, in_use, threads.read)
+        self._reporter = Reporter(member.api, objects)
+        self._mirror.seen = self._reporter.seen
+
+    def object_changed(self, name: Name) -> None:
+        """An object was written or went."""
+        super().object_changed(name)
+        if self.started:
+            self._mirror.settle(name)
+
+    async def load(self) -> None:
+        """Know the objects as they were, or after a boot as they are; then the networks."""
+        await self.objects.load()
+        await self._mirror.begin(fresh=self.agent.store.fresh)
+        await self.networks.clear()
+        await self.networks.refresh()
+
+    async def keep(self) -> None:
+        """Follow the API server and tell it, beside all else."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(super().keep())
+            group.create_task(self._mirror.run())
+            group.create_task(self._reporter.run())
+
+    async def close(self) -> None:
+        """Also end what is asked of the API server."""
+        await super().close()
+        await self._api.close()
+
+    async def apply(
+        self, sources: Sequence[Source], namespace: str
+    ) -> tuple[list[Body], list[str]]:
+        """Refused."""
+        raise _refusal("apply -f FILE")
+
+    async def run(self, source: Source, *, stdin: bool, tty: bool) -> tuple[Body, Body, list[str]]:
+        """Refused."""
+        raise _refusal("apply -f FILE")
+
+    async def delete(
+        self, name: Name, grace_seconds: float | None = None, *, wait: bool = True
+    ) -> Body:
+        """Refused."""
+        raise _refusal(f"delete {name[0].lower()} {name[2]}")
+
+    async def delete_all(
+        self,
+        sources: Sequence[Source],
+        namespace: str,
+        grace_seconds: float | None = None,
+        *,
+        wait: bool = True,
+    ) -> list[Body]:
+        """Refused."""
+        raise _refusal("delete -f FILE")
+
+    async def down(self) -> Body:
+        """Take everything away that podnet made on this node; its objects stay in the cluster."""
+        self._mirror.leave()
+        for body in self.objects.list("NodeSubnet"):
+            await self.objects.remove(("NodeSubnet", "", body["metadata"]["name"]))
+        return await super().down()
+
+
+def _refusal(command: str) -> Conflict:
+    return Conflict(f"this node is a cluster's, and its objects are kept there: kubectl {command}")
