@@ -31,7 +31,7 @@ prove() { # prove "SENTENCE" PATTERN COMMAND...: its output has the pattern, or 
   printf '  => %s\n' "$sentence"
 }
 page='http://127.0.0.1/GPL-3'
-head_of() { echo "wget -qO- $1 | head -n 2"; }
+head_of() { echo "wget -qO- $1 | sed -n 1,2p"; }
 
 say "bring up the four modes from one file"
 show podnet up article.yaml
