@@ -1,0 +1,183 @@
+"""What RBAC cannot say: who may have a node's root, and which objects an agent may write."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from support.cluster import Cluster
+from support.host import until
+
+AGENTS = ("--namespace=podnet-system", "--selector=app.kubernetes.io/name=podnet-agent")
+
+
+def sandbox(namespace: str, spec: dict[str, Any], name: str = "web") -> dict[str, Any]:
+    return {
+        "apiVersion": "podnet.dev/v1alpha1",
+        "kind": "PodSandbox",
+        "metadata": {"name": name, "namespace": namespace},
+        "spec": spec,
+    }
+
+
+def one(**fields: Any) -> dict[str, Any]:
+    return {"containers": [{"name": "main", "image": "busybox", **fields}]}
+
+
+ROOT_ON_THE_NODE = [
+    pytest.param(
+        {"network": {"mode": "Host"}},
+        "spec.network.mode: Host is the node's own network",
+        id="Host",
+    ),
+    pytest.param(
+        one(image="host", command=["id"]),
+        "spec.containers: image host is the node's own root",
+        id="image host",
+    ),
+    pytest.param(
+        one(mounts=[{"source": "/etc", "target": "/etc"}]),
+        "spec.containers: mounts are folders of the node",
+        id="mounts",
+    ),
+]
+
+
+@pytest.mark.parametrize(("spec", "sentence"), ROOT_ON_THE_NODE)
+def test_the_nodes_root_is_refused_in_a_namespace_without_the_label(
+    deployed: Cluster, namespace: str, spec: dict[str, Any], sentence: str
+) -> None:
+    wanted = json.dumps(sandbox(namespace, spec))
+    said = deployed.refusal("create", "--filename", "-", stdin=wanted)
+    assert "podnet-host-access" in said
+    assert f'{sentence} and not allowed in namespace "{namespace}"' in said
+    assert "not labelled pod-security.kubernetes.io/enforce=privileged" in said
+
+
+@pytest.mark.parametrize(("spec", "_"), ROOT_ON_THE_NODE)
+def test_the_nodes_root_is_had_where_privileged_pods_are(
+    deployed: Cluster, namespace: str, spec: dict[str, Any], _: str
+) -> None:
+    label = "pod-security.kubernetes.io/enforce=privileged"
+    deployed.kubectl("label", "namespace", namespace, label)
+    deployed.apply(sandbox(namespace, spec), timeout=30)
+
+
+def test_a_sandbox_can_go_where_the_label_has_gone(deployed: Cluster, namespace: str) -> None:
+    label = "pod-security.kubernetes.io/enforce"
+    deployed.kubectl("label", "namespace", namespace, f"{label}=privileged")
+    held = sandbox(namespace, {"network": {"mode": "Host"}})
+    held["metadata"]["finalizers"] = ["example.test/held"]
+    deployed.apply(held)
+    deployed.kubectl("label", "namespace", namespace, f"{label}-")
+    here = ("psb/web", f"--namespace={namespace}")
+    deployed.kubectl("delete", *here, "--wait=false")
+    deployed.kubectl("patch", *here, "--type=merge", "-p", '{"metadata": {"finalizers": []}}')
+    deployed.kubectl("wait", *here, "--for=delete", "--timeout=30s")
+
+
+@pytest.fixture
+def sandboxes(deployed: Cluster, namespace: str) -> tuple[str, str]:
+    """A sandbox on each worker, named after it; nothing has to run in them."""
+    first, second = deployed.workers()
+    for node in (first, second):
+        spec = {"nodeName": node, "network": {"mode": "None"}}
+        deployed.apply(sandbox(namespace, spec, name=node))
+    return first, second
+
+
+@pytest.fixture
+def almighty(deployed: Cluster) -> Iterator[None]:
+    """RBAC lets the agents do everything, so only the policy is left."""
+    name = "test-almighty-agents"
+    rights = ("--clusterrole=cluster-admin", "--serviceaccount=podnet-system:podnet-agent")
+    deployed.kubectl("create", "clusterrolebinding", name, *rights)
+    yield
+    deployed.kubectl("delete", "clusterrolebinding", name)
+
+
+def agent_on(cluster: Cluster, node: str) -> tuple[str, ...]:
+    """Options of kubectl that make it speak as the agent of a node."""
+    pods = cluster.get("pods", *AGENTS)["items"]
+    (pod,) = (item for item in pods if item["spec"]["nodeName"] == node)
+    name = pod["metadata"]["name"]
+    return cluster.bearer("podnet-agent", "--bound-object-kind=Pod", f"--bound-object-name={name}")
+
+
+def status_of(name: str, namespace: str) -> tuple[str, ...]:
+    patch = '{"status": {"phase": "Running"}}'
+    where = (f"psb/{name}", f"--namespace={namespace}")
+    return ("patch", *where, "--subresource=status", "--type=merge", "-p", patch)
+
+
+def test_an_agent_writes_the_status_of_its_own_nodes_sandbox(
+    deployed: Cluster, namespace: str, sandboxes: tuple[str, str]
+) -> None:
+    here, _ = sandboxes
+    agent = agent_on(deployed, here)
+    assert "patched" in deployed.kubectl(*agent, *status_of(here, namespace))
+
+
+def test_an_agent_may_not_write_the_status_of_another_nodes_sandbox(
+    deployed: Cluster, namespace: str, sandboxes: tuple[str, str]
+) -> None:
+    here, there = sandboxes
+    said = deployed.refusal(*agent_on(deployed, here), *status_of(there, namespace))
+    sentence = f'podnet-agent of node "{here}" may not write an object of node "{there}"'
+    assert sentence in said
+
+
+def test_an_agent_may_not_write_another_nodes_share(deployed: Cluster) -> None:
+    here, there = deployed.workers()
+    share = {
+        "apiVersion": "podnet.dev/v1alpha1",
+        "kind": "NodeSubnet",
+        "metadata": {"name": f"elsewhere.{there}"},
+        "spec": {"podNetwork": "elsewhere", "nodeName": there, "podCIDRs": ["10.99.0.0/24"]},
+    }
+    deployed.apply(share)
+    patch = '{"status": {"nodeAddresses": ["192.0.2.1"]}}'
+    write = ("patch", f"nsub/elsewhere.{there}", "--subresource=status", "--type=merge")
+    try:
+        said = deployed.refusal(*agent_on(deployed, here), *write, "-p", patch)
+        assert f'may not write an object of node "{there}"' in said
+        assert "patched" in deployed.kubectl(*agent_on(deployed, there), *write, "-p", patch)
+    finally:
+        deployed.kubectl("delete", f"nsub/elsewhere.{there}", "--wait=false")
+
+
+def test_a_token_that_is_bound_to_no_pod_writes_nothing(
+    deployed: Cluster, namespace: str, sandboxes: tuple[str, str]
+) -> None:
+    here, _ = sandboxes
+    said = deployed.refusal(*deployed.bearer("podnet-agent"), *status_of(here, namespace))
+    assert f'podnet-agent of node "" may not write an object of node "{here}"' in said
+
+
+@pytest.mark.parametrize(
+    ("command", "what"),
+    [
+        pytest.param(("delete", "psb/{node}"), "DELETE podsandboxes", id="delete"),
+        pytest.param(("label", "psb/{node}", "a=b"), "UPDATE podsandboxes", id="update"),
+        pytest.param(("create", "--filename", "-"), "CREATE podsandboxes", id="create"),
+    ],
+)
+def test_an_agent_with_every_right_still_writes_status_only(
+    deployed: Cluster,
+    namespace: str,
+    sandboxes: tuple[str, str],
+    almighty: None,
+    command: tuple[str, ...],
+    what: str,
+) -> None:
+    here, _ = sandboxes
+    words = [word.format(node=here) for word in command]
+    agent = agent_on(deployed, here)
+    new = json.dumps(sandbox(namespace, {"nodeName": here}, name="new"))
+
+    def said() -> str:  # RBAC's caches take a moment to learn the new right
+        text = deployed.refusal(*agent, "--namespace", namespace, *words, stdin=new)
+        return "" if "cannot" in text else text
+
+    assert f"may only update a status, not {what}" in until(said, "an answer of the policy", 20)
