@@ -7,7 +7,7 @@ PACKAGES := python3-venv runc conmon libnftables1 nftables iproute2 iptables pro
 KIND := tests/kind/cluster
 KIND_PACKAGES := mmdebstrap procps # and Go, of the version in tests/kind/cluster/src/go.mod
 
-.PHONY: demo test check unit netns bench format install packages clean \
+.PHONY: demo test check unit netns crds bench format install packages clean \
 	kind-up kind-load kind-deploy kind-test kind-down
 
 demo: install ## the article's four modes, each proving itself, in a private host
@@ -26,6 +26,9 @@ check: install ## format, lint, types, import contracts, unit tests: seconds, no
 
 netns: install ## the kernel does what we meant: root, private network namespaces
 	$(BIN)/pytest tests/netns
+
+crds: install ## crds/ from the models; a unit test fails when they differ
+	$(BIN)/python -m podnet.api.crd crds
 
 bench: install ## how fast, beside the peers, in interleaved rounds
 	$(BIN)/python -m bench

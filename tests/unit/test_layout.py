@@ -13,7 +13,7 @@ from podnet.ruleset import TEXT
 from support.values import DUAL, NETWORK, NODE, attachment, sandboxed
 
 ROOT = Path(__file__).parents[2]
-CODE = ("core/podnet", "nodeagent/podnet_agent", "cli/podnet_cli")
+CODE = ("core/podnet", "operator/podnet_operator", "nodeagent/podnet_agent", "cli/podnet_cli")
 LONGEST_MODULE = 350
 
 

@@ -1,0 +1,1 @@
+"""The cluster's side: one operator that decides for all nodes."""

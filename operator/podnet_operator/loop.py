@@ -1,0 +1,138 @@
+"""The loop: look at everything, decide, write what changed. An event says when, never what."""
+
+import asyncio
+import contextlib
+import logging
+import time
+from datetime import UTC, datetime
+
+from podnet.errors import Conflict, PodNetError, Retryable
+from podnet.shares import GONE_SECONDS
+from podnet_operator.client import Client, Missing, Resource
+from podnet_operator.cluster import Cluster
+from podnet_operator.decisions import World, decide
+from podnet_operator.facts import RESOURCES, SERVICES
+from podnet_operator.lease import Lease, refuse_unless_held
+from podnet_operator.reports import NetworkReport, network_reports, sandbox_reports
+from podnet_operator.snapshot import Snapshot
+
+log = logging.getLogger(__name__)
+
+SETTLE_SECONDS = 0.02
+"""A burst of events counts once; nobody notices this much."""
+COUNT_SECONDS = 10.0
+"""How often the number of addresses in use is written, at most: each pod changes it."""
+RESYNC_SECONDS = 60.0
+FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.2, 30.0
+
+
+class Loop:
+    """One at a time decides. `changed` is set by whatever comes into the snapshot."""
+
+    def __init__(self, client: Client, lease: Lease) -> None:
+        self._client, self._lease = client, lease
+        self._changed = asyncio.Event()
+        self.snapshot = Snapshot(self._changed.set)
+        self.cluster = Cluster(client, self.snapshot, lease)
+        self._gone: dict[str, float] = {}  # nodes, since when
+        self._counted: dict[str, float] = {}  # networks, when their numbers were written
+        self._listed: set[Resource] = set()
+        self.passes, self.failures = 0, 0
+        self.began: float | None = None
+        """When the present pass began, on the clock of time.monotonic."""
+
+    async def run(self) -> None:
+        """Decide whenever something changes, and again after a while if that failed."""
+        pause = FIRST_PAUSE_SECONDS
+        while True:
+            self._changed.clear()
+            self.began = time.monotonic()
+            try:
+                wait = await self._pass()
+            except PodNetError as error:
+                self.failures += 1
+                if isinstance(error, Conflict | Missing):
+                    self._listed.clear()
+                tell = log.warning if _may_pass(error) else log.error
+                tell("not everything is done, next try in %.1f s: %s", pause, error)
+                wait, pause = pause, min(pause * 2, LONGEST_PAUSE_SECONDS)
+                self.began = None
+                await asyncio.sleep(wait)
+            else:
+                pause = FIRST_PAUSE_SECONDS
+                self.passes += 1
+                self.began = None
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(wait):
+                        await self._changed.wait()
+                await asyncio.sleep(SETTLE_SECONDS)
+
+    @property
+    def leads(self) -> bool:
+        """Whether this operator is the one that writes."""
+        return self._lease.held
+
+    async def refresh(self, resource: Resource) -> None:
+        """The snapshot of that kind is as the API server has it now."""
+        try:
+            bodies, version = await self._client.list(resource)
+        except Missing:
+            if resource is not SERVICES:  # Kubernetes before 1.33 has none
+                raise
+            bodies, version = [], 0
+        self.snapshot.holds(resource, bodies, version)
+        self._listed.add(resource)
+
+    async def _pass(self) -> float:
+        """Decide and write once; in how many seconds there is something to do at the latest.
+
+        Nothing is decided before everything was seen once: what is not known yet is not gone.
+        """
+        for resource in RESOURCES:
+            if resource not in self._listed:
+                await self.refresh(resource)
+        refuse_unless_held(self._lease)
+        now = time.monotonic()
+        world = self._world(now)
+        decisions = decide(world)
+        if decisions.writes:
+            await self.cluster.write(decisions.writes)
+            return 0.0  # what was written is looked at once more before anything is said of it
+        text = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        reports = [*network_reports(world, decisions, text)]
+        later = [each for each in reports if each.only_counts and not self._may_count(each, now)]
+        due = [each for each in reports if each not in later]
+        await self.cluster.report([*due, *sandbox_reports(world, decisions, text)])
+        self._counted |= {each.network.id.name: now for each in due}
+        return self._wait(now, later)
+
+    def _world(self, now: float) -> World:
+        snapshot = self.snapshot
+        nodes, shares = snapshot.nodes, snapshot.shares
+        there = {node.id.name for node in nodes}
+        gone = {each.share.node for each in shares} - there
+        self._gone = {name: self._gone.get(name, now) for name in gone}
+        return World(
+            networks=snapshot.networks,
+            shares=shares,
+            sandboxes=snapshot.sandboxes,
+            nodes=nodes,
+            services=snapshot.services,
+            gone_seconds={name: now - since for name, since in self._gone.items()},
+            remembered=tuple(snapshot.remembered.values()),
+        )
+
+    def _may_count(self, report: NetworkReport, now: float) -> bool:
+        return now - self._counted.get(report.network.id.name, -COUNT_SECONDS) >= COUNT_SECONDS
+
+    def _wait(self, now: float, later: list[NetworkReport]) -> float:
+        ends = [now + RESYNC_SECONDS]
+        ends += [
+            since + GONE_SECONDS for since in self._gone.values() if since + GONE_SECONDS > now
+        ]
+        ends += [self._counted[each.network.id.name] + COUNT_SECONDS for each in later]
+        return max(0.0, min(ends) - now)
+
+
+def _may_pass(error: PodNetError) -> bool:
+    return isinstance(error, Retryable | Conflict | Missing)

@@ -1,0 +1,367 @@
+"""An API server of one's own: objects, versions, watches, and every way in which those fail.
+
+It knows what the operator asks of one: lists, watches, merge patches, applied status,
+preconditions, finalizers. It checks no schema; the real one does (tests/kind).
+"""
+
+import asyncio
+import contextlib
+import copy
+import json
+import uuid
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+from aiohttp import web
+
+Body = dict[str, Any]
+Name = tuple[str, str]
+"""Namespace and name."""
+
+KINDS = {
+    ("", "v1", "nodes"): ("Node", False),
+    ("", "v1", "namespaces"): ("Namespace", False),
+    ("", "v1", "events"): ("Event", True),
+    ("apiextensions.k8s.io", "v1", "customresourcedefinitions"): (
+        "CustomResourceDefinition",
+        False,
+    ),
+    ("networking.k8s.io", "v1", "servicecidrs"): ("ServiceCIDR", False),
+    ("coordination.k8s.io", "v1", "leases"): ("Lease", True),
+    ("podnet.dev", "v1alpha1", "podnetworks"): ("PodNetwork", False),
+    ("podnet.dev", "v1alpha1", "nodesubnets"): ("NodeSubnet", False),
+    ("podnet.dev", "v1alpha1", "podsandboxes"): ("PodSandbox", True),
+}
+NOW = "2026-01-01T00:00:00Z"
+
+
+@dataclass(eq=False)
+class Watch:
+    """One stream."""
+
+    plural: str
+    queue: asyncio.Queue[Body | None] = field(default_factory=asyncio.Queue)
+
+
+class FakeApi:
+    """Lives in the test's loop. `objects[plural]` may be read, and changed by the methods."""
+
+    def __init__(self) -> None:
+        self.objects: dict[str, dict[Name, Body]] = {plural: {} for _, _, plural in KINDS}
+        self.version = 1000
+        self.requests: Counter[str] = Counter()
+        """How many of each: `PATCH podnetworks/status`."""
+        self.server = ""
+        self.refuse: Callable[[str, str], int] = lambda method, path: 0
+        """A status that a request gets instead of an answer; 0: none."""
+        self.mute: set[str] = set()
+        """Plurals whose watches tell nothing, and don't end."""
+        self.twice = False
+        """Every event comes twice."""
+        self._history: dict[str, list[tuple[int, Body]]] = {plural: [] for plural in self.objects}
+        self._compacted = 0
+        self._watches: set[Watch] = set()
+
+    @contextlib.asynccontextmanager
+    async def serve(self, folder: Path) -> AsyncIterator[Path]:
+        """Answer from now on; yields a kubeconfig that leads here."""
+        app = web.Application(client_max_size=1 << 24)
+        app.router.add_route("*", "/{path:.*}", self._answer)
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+        await runner.setup()
+        site = web.TCPSite(runner, "127.0.0.1", 0)
+        await site.start()
+        host, port = runner.addresses[0][:2]
+        self.server = f"http://{host}:{port}"
+        config = {
+            "apiVersion": "v1",
+            "kind": "Config",
+            "clusters": [{"name": "c", "cluster": {"server": self.server}}],
+            "users": [{"name": "u", "user": {"token": "secret"}}],
+            "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}],
+            "current-context": "x",
+        }
+        path = folder / "kubeconfig"
+        path.write_text(yaml.safe_dump(config))
+        try:
+            yield path
+        finally:
+            self.cut()
+            await runner.cleanup()
+
+    # --- what a test does to the cluster ---
+
+    def put(self, plural: str, name: str, namespace: str = "", **fields: Any) -> Body:
+        """Create the object, or change these fields of it."""
+        old = self.objects[plural].get((namespace, name))
+        if old is None:
+            kind, version = _kind_of(plural)
+            body = {
+                "apiVersion": version,
+                "kind": kind,
+                "metadata": {
+                    "name": name,
+                    "uid": str(uuid.uuid4()),
+                    "creationTimestamp": fields.pop("created", NOW),
+                    "generation": 1,
+                }
+                | ({"namespace": namespace} if namespace else {}),
+            }
+            return self._store(plural, _merged(body, fields), "ADDED")
+        return self._store(plural, _merged(copy.deepcopy(old), fields), "MODIFIED")
+
+    def take(self, plural: str, name: str, namespace: str = "", *, told: bool = True) -> None:
+        """The object is gone, whatever its finalizers; `told`: watches say so."""
+        body = self.objects[plural].pop((namespace, name))
+        self.version += 1
+        body = copy.deepcopy(body)
+        body["metadata"]["resourceVersion"] = str(self.version)
+        if told:
+            self._publish(plural, "DELETED", body)
+
+    def cut(self, plural: str | None = None) -> None:
+        """End every watch, or those of a kind, in the middle of a stream."""
+        for watch in list(self._watches):
+            if plural in (None, watch.plural):
+                watch.queue.put_nowait(None)
+
+    def compact(self) -> None:
+        """Forget what was: a watch from an older version gets 410 Gone."""
+        self._compacted = self.version
+        for events in self._history.values():
+            events.clear()
+
+    def get(self, plural: str, name: str, namespace: str = "") -> Body:
+        """The object."""
+        return self.objects[plural][namespace, name]
+
+    def condition(self, plural: str, name: str, word: str, namespace: str = "") -> Body:
+        """The condition of that type; empty where there is none."""
+        status = self.objects[plural].get((namespace, name), {}).get("status") or {}
+        found = [each for each in status.get("conditions") or () if each["type"] == word]
+        return found[0] if found else {}
+
+    # --- what the operator asks ---
+
+    async def _answer(self, request: web.Request) -> web.StreamResponse:
+        path = request.path.strip("/").split("/")
+        status = self.refuse(request.method, request.path)
+        if status:
+            return _failure(status, "refused by the test")
+        if len(path) < 4 and path[0] in ("api", "apis", "version"):
+            found = _discovery(path)
+            if found is not None:
+                return web.json_response(found)
+        group, rest = ("", path[1:]) if path[0] == "api" else (path[1], path[2:])
+        version, rest = rest[0], rest[1:]
+        namespace = ""
+        if len(rest) > 2 and rest[0] == "namespaces":
+            namespace, rest = rest[1], rest[2:]
+        plural, name, subresource = [*rest, "", ""][:3]
+        self.requests[f"{request.method} {'/'.join(filter(None, (plural, subresource)))}"] += 1
+        if (group, version, plural) not in KINDS:
+            return _failure(404, "the server could not find the requested resource")
+        methods: Mapping[str, Callable[..., Awaitable[web.StreamResponse]]] = {
+            "GET": self._get,
+            "POST": self._post,
+            "PUT": self._replace,
+            "PATCH": self._patch,
+            "DELETE": self._delete,
+        }
+        return await methods[request.method](request, plural, (namespace, name))
+
+    async def _get(self, request: web.Request, plural: str, name: Name) -> web.StreamResponse:
+        if name[1]:
+            body = self.objects[plural].get(name)
+            return web.json_response(body) if body else _failure(404, f"{name[1]} not found")
+        if request.query.get("watch") == "true":
+            return await self._watch(request, plural)
+        items = list(self.objects[plural].values())
+        meta = {"resourceVersion": str(self.version)}
+        return web.json_response({"kind": "List", "metadata": meta, "items": items})
+
+    async def _post(self, request: web.Request, plural: str, name: Name) -> web.StreamResponse:
+        body = await request.json()
+        meta = body["metadata"]
+        given = meta.get("name") or f"{meta.get('generateName')}{uuid.uuid4().hex[:5]}"
+        if (name[0], given) in self.objects[plural]:
+            return _failure(409, f"{given} already exists")
+        fields = {key: value for key, value in body.items() if key not in ("kind", "apiVersion")}
+        fields["metadata"] = {k: v for k, v in meta.items() if k != "generateName"}
+        made = self.put(plural, given, name[0], **fields)
+        return web.json_response(made, status=201)
+
+    async def _replace(self, request: web.Request, plural: str, name: Name) -> web.StreamResponse:
+        body, old = await request.json(), self.objects[plural].get(name)
+        if old is None:
+            return _failure(404, f"{name[1]} not found")
+        if body["metadata"].get("resourceVersion") != old["metadata"]["resourceVersion"]:
+            return _failure(409, "the object has been modified")
+        return web.json_response(self._store(plural, body, "MODIFIED"))
+
+    async def _patch(self, request: web.Request, plural: str, name: Name) -> web.StreamResponse:
+        change, old = await request.json(), self.objects[plural].get(name)
+        if old is None:
+            return _failure(404, f"{name[1]} not found")
+        meta = change.get("metadata", {})
+        for key in ("uid", "resourceVersion"):
+            if meta.get(key) not in (None, old["metadata"][key]):
+                return _failure(409, f"{key} is {old['metadata'][key]}, not {meta[key]}")
+        if "apply-patch" in request.headers["Content-Type"]:
+            new = _applied(copy.deepcopy(old), change)
+        else:
+            new = _merged(copy.deepcopy(old), change)
+        if plural == "podsandboxes" and old["spec"].get("nodeName") not in (
+            None,
+            new["spec"].get("nodeName"),
+        ):
+            return _failure(422, "spec.nodeName is immutable")
+        if new != old:
+            new = self._store(plural, new, "MODIFIED")
+        return web.json_response(new)
+
+    async def _delete(self, request: web.Request, plural: str, name: Name) -> web.StreamResponse:
+        old = self.objects[plural].get(name)
+        if old is None:
+            return _failure(404, f"{name[1]} not found")
+        given = await request.json() if request.can_read_body else {}
+        if (given.get("preconditions") or {}).get("uid") not in (None, old["metadata"]["uid"]):
+            return _failure(409, "the uid is another one")
+        self.delete(plural, name[1], name[0])
+        return web.json_response({"kind": "Status", "metadata": {}, "status": "Success"})
+
+    def delete(self, plural: str, name: str, namespace: str = "") -> None:
+        """As a person deletes it: finalizers hold it."""
+        old = self.objects[plural][namespace, name]
+        if old["metadata"].get("finalizers"):
+            self.put(plural, name, namespace, metadata={"deletionTimestamp": NOW})
+        else:
+            self.take(plural, name, namespace)
+
+    # --- versions and watches ---
+
+    def _store(self, plural: str, body: Body, what: str) -> Body:
+        meta = body["metadata"]
+        name = (meta.get("namespace", ""), meta["name"])
+        if meta.get("deletionTimestamp") and not meta.get("finalizers"):
+            if name in self.objects[plural]:
+                self.take(plural, meta["name"], meta.get("namespace", ""))
+            return body
+        self.version += 1
+        meta["resourceVersion"] = str(self.version)
+        self.objects[plural][name] = body
+        self._publish(plural, what, copy.deepcopy(body))
+        return body
+
+    def _publish(self, plural: str, what: str, body: Body) -> None:
+        event = {"type": what, "object": body}
+        self._history[plural].append((self.version, event))
+        if plural in self.mute:
+            return
+        for watch in self._watches:
+            if watch.plural == plural:
+                for _ in range(2 if self.twice else 1):
+                    watch.queue.put_nowait(event)
+
+    async def _watch(self, request: web.Request, plural: str) -> web.StreamResponse:
+        since = int(request.query.get("resourceVersion") or self.version)
+        watch = Watch(plural)
+        answer = web.StreamResponse()
+        await answer.prepare(request)
+        if since < self._compacted:
+            gone = {"kind": "Status", "code": 410, "reason": "Expired", "message": "too old"}
+            watch.queue.put_nowait({"type": "ERROR", "object": gone})
+            watch.queue.put_nowait(None)
+        elif plural not in self.mute:
+            for version, event in self._history[plural]:
+                if version > since:
+                    watch.queue.put_nowait(event)
+        self._watches.add(watch)
+        try:
+            while (event := await watch.queue.get()) is not None:
+                await answer.write(json.dumps(event).encode() + b"\n")
+        except ConnectionError:
+            pass
+        finally:
+            self._watches.discard(watch)
+        return answer
+
+
+def _kind_of(plural: str) -> tuple[str, str]:
+    for (group, version, each), (kind, _) in KINDS.items():
+        if each == plural:
+            return kind, f"{group}/{version}" if group else version
+    raise KeyError(plural)
+
+
+def _merged(old: Any, change: Any) -> Any:
+    """RFC 7386."""
+    if not isinstance(change, dict) or not isinstance(old, dict):
+        return change
+    for key, value in change.items():
+        if value is None:
+            old.pop(key, None)
+        else:
+            old[key] = _merged(old.get(key, {} if isinstance(value, dict) else None), value)
+    return old
+
+
+def _applied(old: Body, change: Body) -> Body:
+    """Applied status: other types of conditions stay, as other managers' do."""
+    status = old.setdefault("status", {})
+    given = dict(change.get("status") or {})
+    mine = given.pop("conditions", [])
+    types = {each["type"] for each in mine}
+    if old["kind"] == "PodSandbox":
+        others = [each for each in status.get("conditions", []) if each["type"] not in types]
+    else:
+        others = []
+    status.update(given)
+    status["conditions"] = [*others, *mine]
+    return old
+
+
+def _failure(status: int, message: str) -> web.Response:
+    body = {"kind": "Status", "status": "Failure", "code": status, "message": message}
+    return web.json_response(body, status=status)
+
+
+def _discovery(path: list[str]) -> Body | None:
+    groups: dict[str, str] = {group: version for group, version, _ in KINDS}
+    if path == ["version"]:
+        return {"major": "1", "minor": "36"}
+    if path == ["api"]:
+        return {"versions": ["v1"]}
+    if path == ["apis"]:
+        return {
+            "groups": [
+                {
+                    "name": group,
+                    "versions": [{"groupVersion": f"{group}/{version}", "version": version}],
+                    "preferredVersion": {"groupVersion": f"{group}/{version}", "version": version},
+                }
+                for group, version in groups.items()
+                if group
+            ]
+        }
+    group = "" if path[0] == "api" else path[1]
+    if len(path) != (2 if path[0] == "api" else 3):
+        return None
+    verbs = ["get", "list", "watch", "create", "patch", "delete", "update"]
+    return {
+        "resources": [
+            {
+                "name": plural,
+                "kind": kind,
+                "singularName": kind.lower(),
+                "namespaced": namespaced,
+                "verbs": verbs,
+            }
+            for (of, _, plural), (kind, namespaced) in KINDS.items()
+            if of == group
+        ]
+    }
