@@ -54,7 +54,7 @@ format: install
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-install: packages .venv/installed ## what the targets above need
+install: packages .venv/installed $(BIN)/podnet-logger ## what the targets above need
 
 packages:
 	@missing=$$(for package in $(PACKAGES); do dpkg-query -W -f '$${db:Status-Abbrev}' $$package 2>/dev/null \
@@ -72,6 +72,9 @@ packages:
 	@$(BIN)/pip uninstall --quiet --yes setuptools # nothing needs it, and every start would load a part
 	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
+
+$(BIN)/podnet-logger: nodeagent/logger/logger.c | .venv/installed
+	$(CC) -O2 -Wall -Wextra -Werror -static -o $@ $<
 
 clean:
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist build

@@ -8,6 +8,7 @@ import logging
 import os
 import signal
 import sys
+from pathlib import Path
 
 from podnet.errors import PodNetError
 
@@ -20,6 +21,7 @@ def main() -> None:
         "serve", help="build what the objects want, and keep it so, until stopped"
     )
     serve.add_argument("--node", help="as a Pod of a cluster: the objects of this node of it")
+    serve.add_argument("--containerd", type=Path, help="run containers by the one on this socket")
     verbs.add_parser("plan", help="read a request as of POST /plan from standard input, answer it")
     doctor = verbs.add_parser("doctor", help="say what this machine lacks, and how to get it")
     doctor.add_argument("-o", "--output", choices=["json"], help="as JSON")
@@ -37,7 +39,7 @@ def main() -> None:
             if arguments.verb == "plan":
                 sys.exit(asyncio.run(_plan()))
             logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
-            asyncio.run(_serve(arguments.node))
+            asyncio.run(_serve(arguments.node, arguments.containerd))
     except PodNetError as error:
         sys.exit(f"podnet-agent: {error}")
 
@@ -73,11 +75,11 @@ async def _plan() -> int:
         return 1
 
 
-async def _serve(node: str | None) -> None:
+async def _serve(node: str | None, containerd: Path | None) -> None:
     from podnet_agent.daemon import Machine, running
     from podnet_agent.paths import Paths
 
-    paths, place = Paths(), Machine()
+    paths, place = Paths(containerd=containerd), Machine()
     if node is not None:
         from podnet_agent.cluster.service import Member
 

@@ -8,11 +8,10 @@ from podnet.errors import Invalid, Problem
 from podnet.objects import Netns
 from podnet.sandbox import ContainerSpec
 from podnet_agent import files
-from podnet_agent.runtime import bundle, rootfs
+from podnet_agent.runtime import Files, bundle, rootfs
 from podnet_agent.runtime.archives import BadImage
 from podnet_agent.runtime.images import Images
 from podnet_agent.runtime.rootfs import NoSuchUser
-from podnet_agent.runtime.runc import Files
 
 
 class Bundles:
@@ -20,7 +19,7 @@ class Bundles:
 
     def __init__(self, folder: Path) -> None:
         self.images = Images(folder)
-        self._machine, self._swap = os.uname().machine, _bounds_swap()
+        self._machine, self._swap = os.uname().machine, bounds_swap()
         self._open_files = resource.getrlimit(resource.RLIMIT_NOFILE)
         """As the agent was started with; its own is raised later, see daemon.py."""
 
@@ -29,14 +28,12 @@ class Bundles:
     ) -> str:
         """The container's root is mounted; returns the text of its OCI config.
 
-        `shared`: the folder of what its sandbox's containers share.
+        The folders of `at` are there. `shared`: the folder of what its sandbox's containers share.
         Invalid says what of the spec can't be had. What was made is the caller's to remove.
         """
         _check_mounts(spec)
         try:
             image = await self.images.get(spec.image)
-            for folder in (at.bundle, at.record):
-                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             root = rootfs.mount(at.bundle, image.root, image.parts)
             user = rootfs.find_user(root, spec.user or image.config.user)
         except (BadImage, NoSuchUser) as error:
@@ -65,7 +62,7 @@ class Bundles:
         )
 
 
-def _bounds_swap() -> bool:
+def bounds_swap() -> bool:
     """Whether the kernel counts swap by control group: in a hierarchy of its own, or in one."""
     groups = Path("/sys/fs/cgroup")
     names = ("memory/memory.memsw.limit_in_bytes", "*/memory.swap.max")

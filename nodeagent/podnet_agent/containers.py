@@ -33,12 +33,10 @@ from podnet.errors import PodNetError
 from podnet.objects import Netns
 from podnet.sandbox import ContainerSpec, Sandbox
 from podnet_agent import files
-from podnet_agent.bundles import Bundles
 from podnet_agent.objects import Write
 from podnet_agent.paths import Paths
 from podnet_agent.runs import Run, files_of
-from podnet_agent.runtime import runc
-from podnet_agent.runtime.runc import CannotRun, Files, Runtime
+from podnet_agent.runtime import CannotRun, Files, ImageNotPresent, Runtime
 
 CGROUPS = Path("/sys/fs/cgroup")
 
@@ -66,22 +64,24 @@ class Kept:
 class Containers:
     """Lives in the asyncio loop; `write` runs a function in the writer thread."""
 
-    def __init__(self, paths: Paths, write: Write) -> None:
-        self._paths, self._write = paths, write
-        self._runtime = Runtime(paths.run / "runc")
-        self._bundles = Bundles(paths.images)
+    def __init__(self, paths: Paths, write: Write, runtime: Runtime) -> None:
+        self._paths, self._write, self._runtime = paths, write, runtime
         self._sandboxes: dict[str, Kept] = {}
         self.exited: Callable[[str], None] = lambda sandbox_id: None
 
     async def adopt(self, sandbox_ids: Iterable[str]) -> None:
         """Watch the containers that an earlier agent left; other sandboxes' are removed."""
-        await asyncio.to_thread(self._bundles.images.clear)
+        await self._runtime.open()
         wanted = set(sandbox_ids)
-        found = {name.partition("-")[0] for name in _names(self._paths.containers)}
+        found = await self._runtime.sandbox_ids()
         found |= set(_names(self._paths.run / "sandboxes"))
         for sandbox_id in found & wanted:
-            self._find(sandbox_id, self._kept(sandbox_id))
+            await self._find(sandbox_id, self._kept(sandbox_id))
         await asyncio.gather(*(self.remove_all(each, 0.0) for each in found - wanted))
+
+    async def close(self) -> None:
+        """Nothing is watched any more. The containers go on."""
+        await self._runtime.close()
 
     async def advance(
         self, sandbox: Sandbox, home: Home, before: Body
@@ -143,7 +143,8 @@ class Containers:
         word = f"SIG{signal_name.removeprefix('SIG')}"
         if word not in signal.Signals.__members__:
             raise PodNetError(f"{signal_name} is no signal: write TERM, KILL, INT or another one")
-        if not runc.send(self._running(sandbox_id, container_name), signal.Signals[word]):
+        running = self._running(sandbox_id, container_name)
+        if not await self._runtime.send(running, signal.Signals[word]):
             raise PodNetError(f"container {container_name} has ended: there is nothing to signal")
 
     def exec_argv(self, sandbox_id: str, container_name: str, *, tty: bool) -> list[str]:
@@ -166,7 +167,7 @@ class Containers:
         """
         kept = self._kept(sandbox_id)
         async with kept.lock:
-            self._find(sandbox_id, kept)
+            await self._find(sandbox_id, kept)
             results = await asyncio.gather(
                 *(run.end(grace_seconds) for run in kept.runs.values()), return_exceptions=True
             )
@@ -195,8 +196,10 @@ class Containers:
                 message=str(error),
             )
         except PodNetError as error:
+            absent = isinstance(error, ImageNotPresent)
+            reason = "ImageNotPresent" if absent else "CreateContainerError"
             kept.containers[spec.name] = not_made(
-                kept.containers[spec.name], "CreateContainerError", str(error), time.time()
+                kept.containers[spec.name], reason, str(error), time.time()
             )
 
     async def _make(
@@ -216,12 +219,11 @@ class Containers:
         run = self._run(sandbox.id, kept, spec.name)
         shared = self._paths.sandbox(sandbox.id)
         try:
-            config = await self._bundles.make(run.files, spec, shared, home.netns, tty=tty)
-            await run.make(config, stdin=stdin, tty=tty, held=held)
+            await run.make(spec, shared, home.netns, stdin=stdin, tty=tty, held=held)
         except OSError as error:
             await run.clean()
             raise PodNetError(f"container {spec.name} can't be made: {error}") from error
-        except PodNetError:  # not where the agent ends: conmon goes on, the next agent looks
+        except PodNetError:  # not where the agent ends: it goes on, the next agent looks
             await run.clean()
             raise
         kept.runs[spec.name] = run
@@ -239,21 +241,16 @@ class Containers:
         if not files.is_prepared(folder):
             await self._write(files.prepare, folder)
 
-    def _find(self, sandbox_id: str, kept: Kept) -> None:
+    async def _find(self, sandbox_id: str, kept: Kept) -> None:
         """Watch what lies there of this sandbox and is not known."""
-        prefix = f"{sandbox_id}-"
-        names = {
-            name.removeprefix(prefix)
-            for name in _names(self._paths.containers)
-            if name.startswith(prefix)
-        }
+        names = await self._runtime.names(sandbox_id)
         records = _names(self._paths.sandbox(sandbox_id) / "containers")
         names |= {name for name in records if self._files(sandbox_id, name).exit.exists()}
         for name in sorted(names - set(kept.runs)):
             run = kept.runs[name] = self._run(sandbox_id, kept, name)
-            container = Container(name, "", id=run.files.id, pid=run.first_pid())
-            if run.watch():
-                container = replace(container, state=_state(run))
+            kept.containers[name] = container = Container(name, "", id=run.files.id)
+            if await run.watch():
+                container = replace(container, pid=run.first_pid(), state=_state(run))
             elif run.is_over():
                 container = run.ended(container)
             kept.containers[name] = container
@@ -304,7 +301,7 @@ async def _start(kept: Kept, name: str) -> None:
 
 
 def _state(run: Run) -> State:
-    """Of a container that conmon watches; one nobody will start is made anew."""
+    """Of a container that lives; one nobody will start is made anew."""
     if run.is_started():
         return "running"
     return "created" if run.files.held.exists() else "waiting"

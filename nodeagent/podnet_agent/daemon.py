@@ -24,6 +24,9 @@ from podnet_agent.nft import Context, Table
 from podnet_agent.objects import Objects, Write
 from podnet_agent.paths import Paths
 from podnet_agent.ports import Ports
+from podnet_agent.runtime import Runtime
+from podnet_agent.runtime.containerd.containerd import Containerd
+from podnet_agent.runtime.runc import Runc
 from podnet_agent.sandboxes import Sandboxes
 from podnet_agent.server import application
 from podnet_agent.service import Service
@@ -140,10 +143,16 @@ async def _service(paths: Paths, place: Machine, threads: Threads, store: Store)
     agent = await threads.write(_agent, store)
     objects = Objects(store, threads.write)
     networks = place.networks(agent, threads.write, objects)
-    containers = Containers(paths, threads.write)
+    containers = Containers(paths, threads.write, _runtime(paths))
     sandboxes = Sandboxes(Wiring(agent, paths), threads.write, objects, containers, networks.need)
     containers.exited = sandboxes.wake_id
     return place.service(agent, threads, objects, networks, sandboxes, Looker())
+
+
+def _runtime(paths: Paths) -> Runtime:
+    if paths.containerd is None:
+        return Runc(paths.run / "runc", paths.containers, paths.images)
+    return Containerd(paths.containerd, paths.containers, paths.programs)
 
 
 def _agent(store: Store) -> Agent:

@@ -23,6 +23,10 @@ class Paths:
     netns_folder: Path = Path("/run/netns")
     images: Path = Path("/var/lib/podnet/images")
     cluster: Path = Path("/var/lib/podnet/cluster.json")
+    programs: Path = Path("/var/lib/podnet/bin")
+    """On a cluster's node, seen from there too: what containerd starts for us."""
+    containerd: Path | None = None
+    """The socket of the node's containerd; without one, runc runs the containers."""
 
     @property
     def socket(self) -> Path:

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import logging
-import os
 import signal
 import time
 from collections.abc import Callable
@@ -11,8 +10,9 @@ from pathlib import Path
 
 from podnet.containers import LOST_EXIT, Container, exited
 from podnet.errors import PodNetError
-from podnet_agent.runtime import rootfs, runc
-from podnet_agent.runtime.runc import Files, Runtime
+from podnet.objects import Netns
+from podnet.sandbox import ContainerSpec
+from podnet_agent.runtime import Files, Runtime, rootfs
 
 log = logging.getLogger(__name__)
 
@@ -22,52 +22,58 @@ KILL_AGAIN_SECONDS = 0.1
 
 
 class Run:
-    """Lives in the asyncio loop. `on_end` is called once, when its conmon has ended."""
+    """Lives in the asyncio loop. `on_end` is called once, when the container has ended."""
 
     def __init__(self, files: Files, runtime: Runtime, on_end: Callable[["Run"], None]) -> None:
         self.files = files
         self._runtime, self._on_end = runtime, on_end
         self._ended = asyncio.Event()
-        self._runc = asyncio.Lock()  # one program of runc's at a time has the container's state
+        self._changing = asyncio.Lock()  # one at a time changes what the runtime has of it
         self._clean = False
         self._task: asyncio.Task[None] | None = None
 
-    async def make(self, config: str, *, stdin: bool, tty: bool, held: bool) -> None:
+    async def make(
+        self,
+        spec: ContainerSpec,
+        shared: Path,
+        netns: Netns,
+        *,
+        stdin: bool,
+        tty: bool,
+        held: bool,
+    ) -> None:
         """The container waits to be started. Where that fails, `clean` is to be called."""
-        self.files.config.write_text(config)
+        for folder in (self.files.bundle, self.files.record):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for stale in (self.files.exit, self.files.oom):
+            stale.unlink(missing_ok=True)
         if held:
             self.files.held.touch()
         if tty:
             self.files.terminal.touch()
-        await self._runtime.create(self.files, stdin=stdin, tty=tty)
-        self.watch()
+        await self._runtime.create(self.files, spec, shared, netns, stdin=stdin, tty=tty)
+        await self.watch()
 
-    def watch(self) -> bool:
-        """Notice when conmon ends: the container has ended then. False when it has ended before."""
-        monitor = runc.monitor_of(self.files)
-        if monitor is None:
+    async def watch(self) -> bool:
+        """Notice when the container ends. False when it has ended before."""
+        watched = await self._runtime.watch(self.files, self._notice)
+        if not watched:
             self._ended.set()
-            return False
-        loop = asyncio.get_running_loop()
+        return watched
 
-        def ended() -> None:
-            loop.remove_reader(monitor)
-            os.close(monitor)
-            self._ended.set()
-            self._on_end(self)
-            self._task = loop.create_task(self._clean_later())
-
-        loop.add_reader(monitor, ended)
-        return True
+    def _notice(self) -> None:
+        self._ended.set()
+        self._on_end(self)
+        self._task = asyncio.get_running_loop().create_task(self._clean_later())
 
     async def start(self) -> None:
         """The command runs, or has run."""
-        async with self._runc:
+        async with self._changing:
             await self._runtime.start(self.files)
         self.files.held.unlink(missing_ok=True)
 
     def lives(self) -> bool:
-        """Whether conmon watches it: its first process was made and has not ended."""
+        """Whether it is watched: its first process was made and has not ended."""
         return not self._ended.is_set()
 
     def is_started(self) -> bool:
@@ -78,6 +84,10 @@ class Run:
         """Whether the command ran, of a container that does not live."""
         left = self.files.exit.exists() or self.files.pid.exists()
         return left and not self._runtime.waits_for_start(self.files)
+
+    async def send(self, number: int) -> bool:
+        """Send the first process a signal; False when it has ended."""
+        return await self._runtime.send(self.files, number)
 
     def first_pid(self) -> int:
         """The first process's id, as the machine counts; 0 when there is none."""
@@ -93,18 +103,18 @@ class Run:
         like that, so it would only be waited for.
         """
         if not self._ended.is_set():
-            if grace_seconds > 0 and runc.heeds(self.files, signal.SIGTERM):
-                runc.send(self.files, signal.SIGTERM)
+            if grace_seconds > 0 and self._runtime.heeds(self.files, signal.SIGTERM):
+                await self.send(signal.SIGTERM)
                 await self._within(grace_seconds)
             await self._kill()
         await self.clean()
 
     async def clean(self) -> None:
-        """Nothing is left: runc's state, control groups, mounts, bundle. Twice is once."""
-        async with self._runc:
+        """Nothing is left of it, its control groups, mounts, bundle. Twice is once."""
+        async with self._changing:
             if self._clean:
                 return
-            # Without an exit code conmon was killed, so the container may be running still.
+            # Without an exit code who watched it was killed, so the container may run still.
             await self._runtime.delete(self.files, force=not self.files.exit.exists())
             await asyncio.to_thread(rootfs.remove_tree, self.files.bundle)
             self.files.held.unlink(missing_ok=True)
@@ -115,7 +125,7 @@ class Run:
         try:
             code, at = int(self.files.exit.read_text()), self.files.exit.stat().st_mtime
         except (FileNotFoundError, ValueError):
-            message = "its conmon was killed, so its exit code is not known"
+            message = "who watched it was killed, so its exit code is not known"
             return exited(container, LOST_EXIT, time.time(), reason="Lost", message=message)
         reason = "OOMKilled" if code and self.files.oom.exists() else ""
         return exited(container, code, at, reason=reason)
@@ -129,7 +139,7 @@ class Run:
                     f"container {self.files.id} is there {KILL_SECONDS:.0f} s after SIGKILL: its"
                     f" process {self.first_pid()} waits for a device or a file system"
                 )
-            runc.send(self.files, signal.SIGKILL)
+            await self.send(signal.SIGKILL)
             await self._within(KILL_AGAIN_SECONDS)
 
     async def _within(self, seconds: float) -> None:

@@ -82,6 +82,7 @@ class Service:
     async def close(self) -> None:
         """Stop looking. What is built stays."""
         await self.sandboxes.close()
+        await self.sandboxes.containers.close()
 
     async def start(self) -> None:
         """Take over what an earlier agent left, then bring up what is wanted."""

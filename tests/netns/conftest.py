@@ -6,6 +6,7 @@ from contextlib import ExitStack
 
 import pytest
 
+from support.containerd import with_agent
 from support.docker import Docker, installable, why_not
 from support.guard import changes, machine_state
 from support.host import Host
@@ -46,6 +47,12 @@ def make_host() -> Iterator[Callable[..., Host]]:
 def host(make_host: Callable[..., Host]) -> Host:
     """One private host, made for this test."""
     return make_host()
+
+
+@pytest.fixture(params=["runc", "containerd"])
+def podnet(host: Host, request: pytest.FixtureRequest) -> Podnet:
+    """An agent in a host of this test's own: on one machine, and on a cluster's node."""
+    return with_agent(host, request.param)
 
 
 @pytest.fixture(scope="session")

@@ -5,25 +5,24 @@ from functools import partial
 
 import pytest
 
-from support.host import Host, until
+from support.host import until
 from support.podnet import Podnet
 from support.sandboxes import ended, inside, leftovers, run, runs, sandbox, state, states
 
+only_runc = pytest.mark.parametrize("podnet", ["runc"], indirect=True)
 
-@pytest.fixture
-def podnet(host: Host) -> Podnet:
-    """An agent in a host of this test's own."""
-    podnet = Podnet(host)
-    podnet.agent()
-    return podnet
+
+@only_runc
+def test_nothing_is_left_of_what_run_made(podnet: Podnet) -> None:
+    assert run(podnet, "--", "true")[0] == 0
+    assert run(podnet, "--", "no-such-command")[0] == 127
+    until(lambda: leftovers(podnet) == [], f"nothing left: {leftovers(podnet)}")
 
 
 def test_nothing_is_left_of_containers_that_are_gone(podnet: Podnet) -> None:
     podnet.up(sandbox("one", {}, {}) + "\n---\n" + sandbox("two", {}))
     assert leftovers(podnet)
     podnet.run("delete", "podsandbox", "one", "two")
-    assert run(podnet, "--", "true")[0] == 0
-    assert run(podnet, "--", "no-such-command")[0] == 127
     until(lambda: leftovers(podnet) == [], f"nothing left: {leftovers(podnet)}")
 
 
@@ -35,7 +34,7 @@ def test_an_ended_container_leaves_its_log_and_exit_code_only(podnet: Podnet) ->
     assert state(podnet, "done")["exitCode"] == 4
     assert podnet.run("logs", "done").stdout == "said\n"
     rest = " ".join(leftovers(podnet))
-    assert "conmon" not in rest and "rootfs" not in rest
+    assert "conmon" not in rest and "shim" not in rest and "rootfs" not in rest
     groups = podnet.host.run(["find", "/sys/fs/cgroup", "-path", "*/podnet/*", "-type", "d"])
     assert groups.stdout == ""
 
@@ -49,6 +48,7 @@ def test_what_fails_is_started_again_and_then_waits(podnet: Podnet) -> None:
     assert podnet.run("logs", "failing").stdout == "run\nrun\n"
 
 
+@only_runc
 def test_a_restarted_container_has_its_terminal_again(podnet: Podnet) -> None:
     script = "tty; exit 1"
     podnet.run(
@@ -95,10 +95,10 @@ def test_what_ended_while_no_agent_ran_is_not_run_again(podnet: Podnet) -> None:
     assert podnet.run("logs", "once").stdout.count("run") == 1
 
 
-def test_a_container_whose_conmon_is_killed_is_lost_and_goes(podnet: Podnet) -> None:
+def test_a_container_whose_watcher_is_killed_is_lost_and_goes(podnet: Podnet) -> None:
     podnet.up(sandbox("orphan", {}, restartPolicy="Never"))
     pid = state(podnet, "orphan")["pid"]
-    podnet.host.run(["pkill", "-KILL", "-x", "conmon"])
+    podnet.host.run(["pkill", "-KILL", "^conmon|^containerd-shim"])
     until(lambda: ended(podnet, "orphan"), "that it is noticed")
     found = state(podnet, "orphan")
     assert (found["exitCode"], found["reason"]) == (137, "Lost")

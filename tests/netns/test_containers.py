@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from support.containerd import with_agent
 from support.host import Host, until
 from support.podnet import PROGRAM, Podnet
 from support.sandboxes import ended, inside, run, sandbox, states
@@ -19,6 +20,16 @@ def machine() -> Iterator[Podnet]:
         podnet = Podnet(host)
         podnet.agent()
         yield podnet
+
+
+@pytest.fixture(scope="module", params=["runc", "containerd"])
+def node(request: pytest.FixtureRequest) -> Iterator[Podnet]:
+    """Such a host, and one whose agent runs containers by containerd."""
+    if request.param == "runc":
+        yield request.getfixturevalue("machine")
+        return
+    with Host("machine") as host:
+        yield with_agent(host, request.param)
 
 
 # --- image `host` ---
@@ -147,107 +158,105 @@ def test_a_terminal_is_one(machine: Podnet) -> None:
 # --- several containers ---
 
 
-def test_containers_of_a_sandbox_share_net_ipc_hostname_and_memory_only(machine: Podnet) -> None:
+def test_containers_of_a_sandbox_share_net_ipc_hostname_and_memory_only(node: Podnet) -> None:
     """S1 of a pod: localhost, shared memory and /dev/shm reach the other container."""
-    machine.up(sandbox("shared", {}, {}))
+    node.up(sandbox("shared", {}, {}))
     links = [
-        inside(machine, "shared", "readlink /proc/1/ns/* | sort | tr '\\n' ' '", container).split()
+        inside(node, "shared", "readlink /proc/1/ns/* | sort | tr '\\n' ' '", container).split()
         for container in ("c0", "c1")
     ]
     kinds = {link.split(":")[0] for link in set(links[0]) & set(links[1])}
     assert kinds == {"net", "ipc", "uts", "user", "time"}
-    inside(machine, "shared", "echo there > /dev/shm/x; echo mine > /tmp/x")
-    assert inside(machine, "shared", "cat /dev/shm/x; ls /tmp", "c1") == "there"
-    assert inside(machine, "shared", "hostname; cat /etc/hostname", "c1") == "shared\nshared"
-    machine.run("delete", "podsandbox", "shared")
+    inside(node, "shared", "echo there > /dev/shm/x; echo mine > /tmp/x")
+    assert inside(node, "shared", "cat /dev/shm/x; ls /tmp", "c1") == "there"
+    assert inside(node, "shared", "hostname; cat /etc/hostname", "c1") == "shared\nshared"
+    node.run("delete", "podsandbox", "shared")
 
 
-def test_container_mode_joins_the_network_and_the_three_files(machine: Podnet) -> None:
-    machine.up(sandbox("owner", {}, hostname="name-of-owner"))
-    machine.up(sandbox("joiner", {}, mode={"mode": "Container", "sandbox": "owner"}))
+def test_container_mode_joins_the_network_and_the_three_files(node: Podnet) -> None:
+    node.up(sandbox("owner", {}, hostname="name-of-owner"))
+    node.up(sandbox("joiner", {}, mode={"mode": "Container", "sandbox": "owner"}))
     script = (
         "stat -c %i /etc/hosts /etc/hostname /etc/resolv.conf; hostname; readlink /proc/1/ns/net"
     )
-    assert inside(machine, "owner", script) == inside(machine, "joiner", script)
-    assert "name-of-owner" in inside(machine, "joiner", script)
+    assert inside(node, "owner", script) == inside(node, "joiner", script)
+    assert "name-of-owner" in inside(node, "joiner", script)
     own = "readlink /proc/1/ns/ipc /proc/1/ns/uts"
-    assert not set(inside(machine, "owner", own).split()) & set(
-        inside(machine, "joiner", own).split()
-    )
-    machine.run("delete", "podsandbox", "joiner", "owner")
+    assert not set(inside(node, "owner", own).split()) & set(inside(node, "joiner", own).split())
+    node.run("delete", "podsandbox", "joiner", "owner")
 
 
-def test_a_sandbox_without_containers_can_be_joined_and_so_can_who_joins(machine: Podnet) -> None:
-    machine.up(sandbox("bare", hostname="bare-name"))
-    machine.up(sandbox("first", {}, mode={"mode": "Container", "sandbox": "bare"}))
-    machine.up(sandbox("second", {}, mode={"mode": "Container", "sandbox": "first"}))
+def test_a_sandbox_without_containers_can_be_joined_and_so_can_who_joins(node: Podnet) -> None:
+    node.up(sandbox("bare", hostname="bare-name"))
+    node.up(sandbox("first", {}, mode={"mode": "Container", "sandbox": "bare"}))
+    node.up(sandbox("second", {}, mode={"mode": "Container", "sandbox": "first"}))
     script = "hostname; readlink /proc/1/ns/net; stat -c %i /etc/hosts"
-    assert inside(machine, "first", script) == inside(machine, "second", script)
-    assert inside(machine, "second", "hostname") == "bare-name"
-    machine.run("delete", "podsandbox", "second", "first", "bare")
+    assert inside(node, "first", script) == inside(node, "second", script)
+    assert inside(node, "second", "hostname") == "bare-name"
+    node.run("delete", "podsandbox", "second", "first", "bare")
 
 
-def test_host_mode_has_the_machines_network_and_copies_of_its_files(machine: Podnet) -> None:
-    machine.host.run(["sh", "-c", "echo 192.0.2.9 machine-alias >> /etc/hosts"])
+def test_host_mode_has_the_machines_network_and_copies_of_its_files(node: Podnet) -> None:
+    node.host.run(["sh", "-c", "echo 192.0.2.9 machine-alias >> /etc/hosts"])
     aliases = [{"ip": "192.0.2.1", "hostnames": ["a", "b"]}]
-    machine.up(sandbox("hosted", {}, mode="Host", hostAliases=aliases))
-    net = machine.host.run(["readlink", "/proc/1/ns/net"]).stdout.strip()
-    assert inside(machine, "hosted", "readlink /proc/1/ns/net") == net
-    assert inside(machine, "hosted", "hostname") == "machine"
-    hosts = inside(machine, "hosted", "cat /etc/hosts; echo inside >> /etc/hosts").splitlines()
+    node.up(sandbox("hosted", {}, mode="Host", hostAliases=aliases))
+    net = node.host.run(["readlink", "/proc/1/ns/net"]).stdout.strip()
+    assert inside(node, "hosted", "readlink /proc/1/ns/net") == net
+    assert inside(node, "hosted", "hostname") == "machine"
+    hosts = inside(node, "hosted", "cat /etc/hosts; echo inside >> /etc/hosts").splitlines()
     assert hosts[-2:] == ["192.0.2.9 machine-alias", "192.0.2.1\ta b"]
-    assert inside(machine, "hosted", "cat /etc/resolv.conf").splitlines()[0] == (
+    assert inside(node, "hosted", "cat /etc/resolv.conf").splitlines()[0] == (
         "nameserver 192.0.2.53"
     )
-    assert "inside" not in machine.host.run(["cat", "/etc/hosts"]).stdout
-    inside(machine, "hosted", "hostname other 2> /dev/null || true")
-    assert machine.host.run(["hostname"]).stdout.strip() == "machine"
-    machine.run("delete", "podsandbox", "hosted")
+    assert "inside" not in node.host.run(["cat", "/etc/hosts"]).stdout
+    inside(node, "hosted", "hostname other 2> /dev/null || true")
+    assert node.host.run(["hostname"]).stdout.strip() == "machine"
+    node.run("delete", "podsandbox", "hosted")
 
 
-def test_in_bridge_mode_hosts_has_the_sandboxs_address(machine: Podnet) -> None:
+def test_in_bridge_mode_hosts_has_the_sandboxs_address(node: Podnet) -> None:
     aliases = [{"ip": "192.0.2.1", "hostnames": ["db", "db.example"]}]
-    machine.up(sandbox("bridged", {}, mode="Bridge", hostAliases=aliases, hostname="web"))
-    ip = machine.json("get", "psb", "bridged")["status"]["podIPs"][0]["ip"]
-    hosts = inside(machine, "bridged", "cat /etc/hosts").splitlines()
+    node.up(sandbox("bridged", {}, mode="Bridge", hostAliases=aliases, hostname="web"))
+    ip = node.json("get", "psb", "bridged")["status"]["podIPs"][0]["ip"]
+    hosts = inside(node, "bridged", "cat /etc/hosts").splitlines()
     assert hosts[0] == "127.0.0.1\tlocalhost"
     assert hosts[-2:] == ["192.0.2.1\tdb db.example", f"{ip}\tweb"]
-    assert inside(machine, "bridged", "getent hosts web | tr -s ' '") == f"{ip} web"
-    machine.run("delete", "podsandbox", "bridged")
+    assert inside(node, "bridged", "getent hosts web | tr -s ' '") == f"{ip} web"
+    node.run("delete", "podsandbox", "bridged")
 
 
-def test_logs_have_both_streams(machine: Podnet) -> None:
+def test_logs_have_both_streams(node: Podnet) -> None:
     script = "echo one; echo two >&2; echo three; exec sleep 1000"
-    machine.up(sandbox("logged", {"command": ["sh", "-c", script]}))
-    until(lambda: set(logged(machine, "logged")) == {"one", "two", "three"}, "the log's words")
-    assert logged(machine, "logged").index("one") < logged(machine, "logged").index("three")
-    machine.run("delete", "podsandbox", "logged")
+    node.up(sandbox("logged", {"command": ["sh", "-c", script]}))
+    until(lambda: set(logged(node, "logged")) == {"one", "two", "three"}, "the log's words")
+    assert logged(node, "logged").index("one") < logged(node, "logged").index("three")
+    node.run("delete", "podsandbox", "logged")
 
 
 def logged(podnet: Podnet, name: str) -> list[str]:
     return podnet.run("logs", name).stdout.split()
 
 
-def test_exec_is_in_the_container_as_its_process_is(machine: Podnet) -> None:
-    machine.up(sandbox("entered", {"user": "games", "env": [{"name": "A", "value": "1"}]}))
-    assert inside(machine, "entered", "id -un; echo $A; cat /proc/1/cmdline | tr '\\0' ' '") == (
+def test_exec_is_in_the_container_as_its_process_is(node: Podnet) -> None:
+    node.up(sandbox("entered", {"user": "5", "env": [{"name": "A", "value": "1"}]}))
+    assert inside(node, "entered", "id -un; echo $A; cat /proc/1/cmdline | tr '\\0' ' '") == (
         "games\n1\nsleep 1000"
     )
-    done = machine.run("exec", "entered", "--", "sh", "-c", "exit 9", check=False)
+    done = node.run("exec", "entered", "--", "sh", "-c", "exit 9", check=False)
     assert done.returncode == 9
-    got = machine.run("exec", "-i", "entered", "--", "cat", input="through\n").stdout
+    got = node.run("exec", "-i", "entered", "--", "cat", input="through\n").stdout
     assert got == "through\n"
-    machine.run("delete", "podsandbox", "entered")
+    node.run("delete", "podsandbox", "entered")
 
 
 # --- limits ---
 
 
-def test_limits_hold(machine: Podnet) -> None:
+def test_limits_hold(node: Podnet) -> None:
     limits = {"memory": "32Mi", "cpu": "500m", "pids": 5}
     eater = ["dd", "if=/dev/zero", "of=/dev/null", "bs=200M", "count=1"]
     resources = {"resources": {"limits": limits}}
-    machine.apply(
+    node.apply(
         sandbox(
             "limited",
             {**resources},
@@ -255,13 +264,13 @@ def test_limits_hold(machine: Podnet) -> None:
             restartPolicy="Never",
         )
     )
-    until(lambda: ended(machine, "limited", 1), "the end of what ate too much")
-    killed = states(machine, "limited")[1]
+    until(lambda: ended(node, "limited", 1), "the end of what ate too much")
+    killed = states(node, "limited")[1]
     assert (killed["exitCode"], killed["reason"]) == (137, "OOMKilled")
     forking = "for i in 1 2 3 4 5 6 7; do sleep 9 > /dev/null 2>&1 & done"
-    done = machine.run("exec", "limited", "-c", "c0", "--", "sh", "-c", forking, check=False)
+    done = node.run("exec", "limited", "-c", "c0", "--", "sh", "-c", forking, check=False)
     assert "Cannot fork" in done.stderr
-    quota = machine.host.run(
+    quota = node.host.run(
         [
             "sh",
             "-c",
@@ -269,7 +278,7 @@ def test_limits_hold(machine: Podnet) -> None:
         ]
     ).stdout.split()
     assert quota[0] == "50000"
-    machine.run("delete", "podsandbox", "limited", "--grace-period=0", check=False)
+    node.run("delete", "podsandbox", "limited", "--grace-period=0", check=False)
 
 
 # --- ends ---
@@ -288,11 +297,11 @@ def test_limits_hold(machine: Podnet) -> None:
     ],
 )
 def test_deletion_gives_the_containers_their_time(
-    script: str, least: float, most: float, machine: Podnet
+    script: str, least: float, most: float, node: Podnet
 ) -> None:
-    machine.up(sandbox("ending", {"command": ["sh", "-c", f"echo up; {script}"]}))
-    until(lambda: "up" in machine.run("logs", "ending").stdout, "a first word")
+    node.up(sandbox("ending", {"command": ["sh", "-c", f"echo up; {script}"]}))
+    until(lambda: "up" in node.run("logs", "ending").stdout, "a first word")
     start = time.monotonic()
-    status, _ = machine.request("DELETE", "/objects/podsandboxes/default/ending?grace=1")
+    status, _ = node.request("DELETE", "/objects/podsandboxes/default/ending?grace=1")
     assert status == 200
     assert least <= time.monotonic() - start <= most

@@ -51,7 +51,8 @@ def inside(podnet: Podnet, name: str, script: str, container: str = "c0") -> str
 def leftovers(podnet: Podnet) -> list[str]:
     """Whatever containers leave: processes, mounts, control groups, files."""
     script = (
-        "ps -eo args | grep -E '^(/usr/bin/conmon|runc)|sleep 1000' | grep -v grep;"
+        "ps -eo args | grep -v grep | grep -E"
+        " '^(/usr/bin/conmon|runc|/usr/bin/containerd-shim|/var/lib/podnet)|sleep 1000';"
         # Mounts of the machine's own /run are in the list too, and hidden.
         "for at in $(grep -oE '/run/(podnet|netns)/[^ ]*' /proc/mounts |"
         " grep -vx /run/podnet/containers); do ls -d $at; done;"

@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 
 from podnet.errors import PodNetError
-from podnet_agent.runtime import processes, runc
-from podnet_agent.runtime.runc import CannotRun, Files
+from podnet_agent.runtime import CannotRun, Files, processes, runc
 
 BEGIN = 'time="2026-01-01T00:00:00Z" level=error msg="runc create failed: unable to start container'
 

@@ -160,7 +160,7 @@ def _docker(archive: Archive, name: str | None) -> Contents:
 
 def _oci(archive: Archive, name: str | None, machine: str) -> Contents:
     entries = _json(archive.read("index.json"))["manifests"]
-    fitting = [each for each in entries if _fits(each, machine)]
+    fitting = [each for each in entries if fits(each, machine)]
     names = [
         [each.get("annotations", {}).get(key) for key in (REF_NAME, "io.containerd.image.name")]
         for each in fitting
@@ -168,7 +168,7 @@ def _oci(archive: Archive, name: str | None, machine: str) -> Contents:
     entry = fitting[_choose(archive.path, names, name)]
     while entry["mediaType"] in INDEXES:
         inner = _json(_blob(archive, entry))["manifests"]
-        fitting = [each for each in inner if _fits(each, machine)]
+        fitting = [each for each in inner if fits(each, machine)]
         entry = fitting[_choose(archive.path, [[] for _ in fitting], None)]
     manifest = _json(_blob(archive, entry))
     blobs = [_blob_name(each["digest"]) for each in manifest["layers"]]
@@ -204,7 +204,7 @@ def _choose(path: Path, names: list[list[str | None]], wanted: str | None) -> in
     raise BadImage(f"image {path} holds no image named {wanted}, but: {words or 'one of no name'}")
 
 
-def _fits(entry: Json, machine: str) -> bool:
+def fits(entry: Json, machine: str) -> bool:
     """Whether a descriptor is for this machine, as far as it says."""
     platform = entry.get("platform")
     ours = {"os": "linux", "architecture": ARCHITECTURES.get(machine, machine)}

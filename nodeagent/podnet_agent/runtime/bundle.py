@@ -134,16 +134,17 @@ def config(
     *,
     tty: bool,
     swap: bool,
-    open_files: tuple[int, int],
+    open_files: tuple[int, int] | None,
 ) -> str:
     """The text of config.json. `machine`: uname's name of the processor's kind; `swap`: the
-    kernel can bound it; `open_files`: how many a process may have, soft and hard."""
+    kernel can bound it; `open_files`: how many a process may have, soft and hard, None: as many as
+    who starts it."""
     return json.dumps(
         {
             "ociVersion": OCI_VERSION,
             "process": {
                 **_process(spec, image, user, place, tty=tty),
-                "rlimits": [_rlimit("RLIMIT_NOFILE", *open_files)],
+                "rlimits": [_rlimit("RLIMIT_NOFILE", *open_files)] if open_files else [],
             },
             "root": {"path": str(place.root), "readonly": spec.read_only_root},
             "mounts": _mounts(spec, place),

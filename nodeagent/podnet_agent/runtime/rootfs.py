@@ -125,16 +125,19 @@ class Group(NamedTuple):
     members: list[str]
 
 
-def find_user(root: Path, text: str) -> User:
+def find_user(root: Path, text: str, below: Sequence[Path] = ()) -> User:
     """`uid`, `uid:gid`, `name` or `name:group` in numbers, by the root's own passwd and group.
+
+    `below`: the layers under `root`, from the top, where they are not mounted.
 
     As Docker does it: a number that passwd does not have is taken as it is; the groups a user is
     in count only where no group is given; the first group is among the others, so that a file's
     permissions for that group, fewer than others have, can't be evaded.
     """
     who, colon, group_text = (text or "0").partition(":")
-    accounts = [Account(row[0], row[2], row[3]) for row in _rows(root, "passwd", 4)]
-    groups = [Group(row[0], row[2], row[3].split(",")) for row in _rows(root, "group", 4)]
+    layers = (root, *below)
+    accounts = [Account(row[0], row[2], row[3]) for row in _rows(layers, "passwd", 4)]
+    groups = [Group(row[0], row[2], row[3].split(",")) for row in _rows(layers, "group", 4)]
     account = next((each for each in accounts if who in (each.name, each.uid)), None)
     if account is None:
         account = Account("", _number(who, "user", "passwd"), "0")
@@ -156,9 +159,10 @@ def _number(text: str, what: str, file: str) -> str:
     return text
 
 
-def _rows(root: Path, name: str, least: int) -> list[list[str]]:
+def _rows(layers: Sequence[Path], name: str, least: int) -> list[list[str]]:
     """The lines of a file in the root's /etc, cut at colons; what makes no sense is left out."""
-    rows = [line.split(":") for line in _read(root, f"etc/{name}").splitlines()]
+    texts = (_read(layer, f"etc/{name}") for layer in layers)
+    rows = [line.split(":") for line in next(filter(None, texts), "").splitlines()]
     numbers = slice(2, 4) if name == "passwd" else slice(2, 3)
     return [
         row

@@ -14,11 +14,14 @@ import json
 import os
 import re
 import signal
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 
-from podnet.errors import Invalid, PodNetError, Problem
-from podnet_agent.runtime import processes
+from podnet.errors import PodNetError
+from podnet.objects import Netns
+from podnet.sandbox import ContainerSpec
+from podnet_agent.bundles import Bundles
+from podnet_agent.runtime import CannotRun, Files, processes
 from podnet_agent.runtime.bundle import TERM
 
 LOG_BYTES = 10 << 20
@@ -31,89 +34,50 @@ NOT_FOUND, NOT_ALLOWED = 127, 126
 """What a shell, and `docker run`, exit with for a command that is not there, or no program."""
 
 
-class CannotRun(Invalid):
-    """The command can't be executed; `exit_code` as a shell would give it."""
+class Runc:
+    """The runtime of one machine: runc with its state in `state`. Lives in the asyncio loop.
 
-    def __init__(self, name: str, message: str, exit_code: int) -> None:
-        super().__init__([Problem(f"container {name}", message)])
-        self.exit_code = exit_code
+    `folder`: where the bundles lie, one for each container that is there.
+    """
 
-
-@dataclass(frozen=True, slots=True)
-class Files:
-    """The files of one container: `bundle` goes with a run, `record` with the sandbox."""
-
-    id: str
-    name: str
-    bundle: Path
-    record: Path
-
-    @property
-    def config(self) -> Path:
-        """The OCI config."""
-        return self.bundle / "config.json"
-
-    @property
-    def log(self) -> Path:
-        """What it wrote, of all its runs, in the CRI's format."""
-        return self.record / "log"
-
-    @property
-    def exit(self) -> Path:
-        """The exit code of its last run; conmon names the file after the container."""
-        return self.record / self.id
-
-    @property
-    def oom(self) -> Path:
-        """There when the kernel killed for want of memory."""
-        return self.record / "oom"
-
-    @property
-    def held(self) -> Path:
-        """There while it waits for who asked for it to start it."""
-        return self.record / "held"
-
-    @property
-    def terminal(self) -> Path:
-        """There when it was given a terminal: the next run has one too."""
-        return self.record / "tty"
-
-    @property
-    def attach(self) -> Path:
-        """conmon's socket for its streams."""
-        return self.bundle / "attach"
-
-    @property
-    def control(self) -> Path:
-        """conmon's pipe for its terminal's size."""
-        return self.bundle / "ctl"
-
-    @property
-    def monitor_pid(self) -> Path:
-        """conmon's process id."""
-        return self.bundle / "conmon.pid"
-
-    @property
-    def pid(self) -> Path:
-        """The first process's id."""
-        return self.bundle / "pid"
-
-
-class Runtime:
-    """runc with its state in `state`. Lives in the asyncio loop."""
-
-    def __init__(self, state: Path) -> None:
-        self._state = state
+    def __init__(self, state: Path, folder: Path, images: Path) -> None:
+        self._state, self._folder = state, folder
+        self._bundles = Bundles(images)
         # More at once are no sooner done: making one is work for two processors.
         self._making = asyncio.Semaphore(2 * (os.cpu_count() or 1))
 
-    async def create(self, files: Files, *, stdin: bool, tty: bool) -> None:
-        """Make the container of a bundle; its first process waits to be started.
+    async def open(self) -> None:
+        """No image is half unpacked. No other agent runs."""
+        await asyncio.to_thread(self._bundles.images.clear)
+
+    async def close(self) -> None:
+        """Nothing: who watches is in the loop, and ends with it."""
+
+    async def sandbox_ids(self) -> set[str]:
+        """The sandboxes that bundles tell of."""
+        return {name.partition("-")[0] for name in os.listdir(self._folder)}
+
+    async def names(self, sandbox_id: str) -> set[str]:
+        """The sandbox's containers that bundles tell of."""
+        parts = (name.partition("-") for name in os.listdir(self._folder))
+        return {name for owner, _, name in parts if owner == sandbox_id}
+
+    async def create(
+        self,
+        files: Files,
+        spec: ContainerSpec,
+        shared: Path,
+        netns: Netns,
+        *,
+        stdin: bool,
+        tty: bool,
+    ) -> None:
+        """Make its bundle, and the container of it; its first process waits to be started.
 
         CannotRun where the command is not there. What fails leaves no process.
         """
-        for stale in (files.exit, files.oom):
-            stale.unlink(missing_ok=True)
+        config = await self._bundles.make(files, spec, shared, netns, tty=tty)
+        files.config.write_text(config)
         async with self._making:
             answer, said = await self._ask_conmon(self._conmon(files, stdin=stdin, tty=tty), files)
         if not answer:
@@ -162,9 +126,32 @@ class Runtime:
             os.close(reader)
         pipe.unlink()
 
+    async def watch(self, files: Files, on_end: Callable[[], None]) -> bool:
+        """Call `on_end` when its conmon ends: the container has ended. False: it has before."""
+        monitor = monitor_of(files)
+        if monitor is None:
+            return False
+        loop = asyncio.get_running_loop()
+
+        def ended() -> None:
+            loop.remove_reader(monitor)
+            os.close(monitor)
+            on_end()
+
+        loop.add_reader(monitor, ended)
+        return True
+
     def waits_for_start(self, files: Files) -> bool:
         """Whether `start` is still to come; runc tells by the same pipe (its state `created`)."""
         return self._pipe(files).exists()
+
+    async def send(self, files: Files, number: int) -> bool:
+        """Send the first process a signal; False when it has ended."""
+        return send(files, number)
+
+    def heeds(self, files: Files, number: int) -> bool:
+        """Whether a signal means anything to the first process."""
+        return heeds(files, number)
 
     def is_started(self, files: Files) -> bool:
         """Whether `start` is done, of a container that has not ended.
