@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     Body = dict[str, Any]
 
 HELP = """\
-Usage: podnet get KIND[,KIND...] [NAME...] | KIND/NAME... [OPTIONS]
+Usage: {program} get KIND[,KIND...] [NAME...] | KIND/NAME... [OPTIONS]
 
   Show objects: podsandboxes (psb), podnetworks (pnet), or `all`.
 
@@ -54,7 +54,9 @@ def get(arguments: Sequence[str]) -> int:
         raise Failure(f"{error}: `podnet get --help` lists the options") from None
     options = {_ALIASES.get(key, key.removeprefix("--")): value for key, value in pairs}
     if "help" in options:
-        print(HELP, end="")
+        from podnet_cli.main import program_name
+
+        print(HELP.replace("{program}", program_name()), end="")
         return 0
     return _Get(options, targets(words)).run()
 
