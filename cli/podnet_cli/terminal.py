@@ -14,6 +14,7 @@ import select
 import signal
 import socket
 import sys
+import time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ PACKET_BYTES = 1 << 16
 """More than conmon ever sends at once."""
 INPUT_BYTES = 8192
 STDERR_PACKET = 3
+ACCEPT_SECONDS = 5.0
 FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 PATIENCE = 3
 """So many SIGINTs that the command does not heed make us leave it."""
@@ -35,6 +37,7 @@ class Streams:
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with _short(attach) as path:
             self._socket.connect(path)
+        _until_accepted(str(self._socket.getpeername()).encode())
         self._control = control
         self._stdin, self._tty = stdin, tty
         self._pending = b""
@@ -115,6 +118,20 @@ class Streams:
                 os.write(pipe, b"1 %d %d\n" % (size.lines, size.columns))
             finally:
                 os.close(pipe)
+
+
+def _until_accepted(address: bytes) -> None:
+    """Return once the other side knows of us: conmon passes on what is written from then on alone.
+
+    A connection that nobody has accepted has no inode yet, and the state SS_CONNECTING
+    (net/unix/af_unix.c, unix_seq_show).
+    """
+    deadline = time.monotonic() + ACCEPT_SECONDS
+    while time.monotonic() < deadline:
+        with open("/proc/net/unix", "rb") as file:
+            if not any(line.split(None, 7)[5:] == [b"02", b"0", address + b"\n"] for line in file):
+                return
+        time.sleep(0.001)
 
 
 @contextlib.contextmanager

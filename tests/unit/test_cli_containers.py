@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from podnet_cli.terminal import Streams
 from support.fake_agent import FakeAgent, Stream, serve, status
 from support.host import until
 
@@ -266,3 +267,24 @@ def test_logs_follow_until_the_container_ends(agent: FakeAgent, tmp_path: Path) 
     place["running"] = False
     assert process.communicate(timeout=20)[0] == b""
     assert process.returncode == 0
+
+
+def test_run_waits_until_it_would_miss_nothing(tmp_path: Path) -> None:
+    """What a container writes before conmon has taken our connection would be lost."""
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    listener.bind(str(tmp_path / "attach"))
+    listener.listen()
+    attached = threading.Event()
+
+    def attach() -> None:
+        Streams(str(tmp_path / "attach"), "", stdin=False, tty=False)
+        attached.set()
+
+    thread = threading.Thread(target=attach)
+    thread.start()
+    assert not attached.wait(0.1)
+    taken, _ = listener.accept()
+    assert attached.wait(5)
+    thread.join()
+    taken.close()
+    listener.close()
