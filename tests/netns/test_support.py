@@ -347,7 +347,7 @@ def test_enter_gives_its_terminal_to_the_command() -> None:
         os.write(terminal, b"typed\n")
         until(lambda: shown(b"read typed"), "what was typed")
         os.write(terminal, b"\x03")
-        assert enter.wait(5) == 128 + signal.SIGINT
+        assert enter.wait(20) == 128 + signal.SIGINT
     finally:
         enter.kill()
         enter.wait()
