@@ -49,6 +49,8 @@ class Store:
         self._db = Database(path, facts.SCHEMA + SCHEMA + claims.SCHEMA)
         self._claims = claims.Claims(self._db)
         self.facts = facts.Facts(self._db)
+        self._parsed: dict[int, Attachment] = {}
+        """By number: every reconcile reads all, and parsing would be half its time."""
         self.fresh = self._db.fresh
         """Nothing was known when it was opened."""
 
@@ -148,6 +150,7 @@ class Store:
                 "UPDATE attachment SET body = ? WHERE number = ?",
                 (json.dumps(_to_body(attachment)), number),
             )
+        self._parsed[number] = attachment
         return attachment
 
     def complete(self, number: int) -> None:
@@ -169,6 +172,7 @@ class Store:
         with self._db.transaction():
             self._db.execute("DELETE FROM attachment WHERE number = ?", (number,))
             self._claims.release(number)
+        self._parsed.pop(number, None)
 
     def find(self, sandbox_id: str, ifname: str) -> Record | None:
         """The record of one interface of one sandbox."""
@@ -197,7 +201,10 @@ class Store:
         for number, body, state in self._db.execute(
             f"SELECT number, body, state FROM attachment {where}", values
         ):
-            yield Record(_from_text(number, body), state)
+            attachment = self._parsed.get(number)
+            if attachment is None:
+                attachment = self._parsed[number] = _from_text(number, body)
+            yield Record(attachment, state)
 
 
 @lru_cache(maxsize=64)
@@ -226,9 +233,7 @@ def _to_body(attachment: Attachment) -> Body:
     }
 
 
-@lru_cache(maxsize=2048)
 def _from_text(number: int, text: str) -> Attachment:
-    """Every reconcile reads all of them, and parsing their addresses would be half its time."""
     body: Body = json.loads(text)
     request = AttachRequest(
         sandbox_id=body["sandbox"],
