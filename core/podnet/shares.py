@@ -3,6 +3,7 @@
 The operator decides this for all nodes; one machine is a cluster of one.
 """
 
+from bisect import bisect_left, insort
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import count
@@ -146,26 +147,41 @@ def _followed(
             )
             lacks.append(Lack(cut.network, member.name, "NoPodCIDRs", sentence))
     kept: list[Share] = []
+    given = _Given()
     present = {member.name for member in members}
     for share in sorted(shares.values(), key=lambda each: (each.node not in present, each.node)):
-        other = next((each for each in kept if _overlap(share, each)), None)
+        other = given.add(share)
         if other is None:
             kept.append(share)
         elif share.node in present:  # one that is gone makes way without a word
             sentence = (
-                f"node {share.node} has spec.podCIDRs that node {other.node} has as well: delete"
-                f" one of the Nodes and let it register again"
+                f"node {share.node} has spec.podCIDRs that node {other} has as well: delete one of"
+                f" the Nodes and let it register again"
             )
             lacks.append(Lack(cut.network, share.node, "PodCIDRsOverlap", sentence))
     return kept, lacks
 
 
-def _overlap(one: Share, other: Share) -> bool:
-    return any(
-        mine.version == theirs.version and mine.overlaps(theirs)
-        for mine in one.pod_cidrs
-        for theirs in other.pod_cidrs
-    )
+class _Given:
+    """Ranges of addresses, none of which overlap, and whose they are."""
+
+    def __init__(self) -> None:
+        self._ends: dict[int, list[tuple[int, int, str]]] = {4: [], 6: []}  # last, first, node
+
+    def add(self, share: Share) -> str | None:
+        """Take the share in; or the node that has some of its addresses already."""
+        places = []
+        for cidr in share.pod_cidrs:
+            first = int(cidr.network_address)
+            last = first + cidr.num_addresses - 1
+            ends = self._ends[cidr.version]
+            at = bisect_left(ends, (first,))
+            if at < len(ends) and ends[at][1] <= last:
+                return ends[at][2]
+            places.append((cidr.version, (last, first, share.node)))
+        for version, place in places:
+            insort(self._ends[version], place)
+        return None
 
 
 def _exhausted(cut: Cut, node: str) -> str:

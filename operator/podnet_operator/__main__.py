@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import logging
 import signal
+import sys
 from functools import partial
 
 import kopf
@@ -44,7 +45,7 @@ async def run(
                 group.create_task(_watch(registry, settings, stop), name="kopf"),
             ]
             await stop.wait()
-            for task in tasks[:-1]:  # kopf ends by the flag
+            for task in tasks:
                 task.cancel()
     finally:
         with contextlib.suppress(PodNetError):
@@ -56,11 +57,12 @@ async def run(
 async def _watch(
     registry: kopf.OperatorRegistry, settings: kopf.OperatorSettings, stop: asyncio.Event
 ) -> None:
-    await kopf.operator(
-        registry=registry, settings=settings, clusterwide=True, standalone=True, stop_flag=stop
-    )
-    if not stop.is_set():
-        raise RuntimeError("kopf ended by itself: see its last words above")
+    """kopf takes SIGTERM for itself in the main thread, and returns then; else it raises.
+
+    Of its own stop flag it waits five seconds for the flag's waiter: so it is cancelled instead.
+    """
+    await kopf.operator(registry=registry, settings=settings, clusterwide=True, standalone=True)
+    stop.set()
 
 
 async def _until_told() -> None:
@@ -76,7 +78,10 @@ def main() -> None:
         level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
     logging.getLogger("kopf").setLevel(logging.WARNING)
-    asyncio.run(_until_told())
+    try:
+        asyncio.run(_until_told())
+    except PodNetError as error:
+        sys.exit(str(error))
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """What kopf does for us: it watches. Each event goes into the snapshot, which wakes the loop."""
 
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -9,6 +10,9 @@ from podnet_operator import access
 from podnet_operator.client import Resource
 from podnet_operator.facts import RESOURCES, name_of, version_of
 from podnet_operator.snapshot import Snapshot
+
+RESTART_SECONDS = 5.0
+"""So long all objects of one list are taken for one restart of a watch."""
 
 
 class Pauses:
@@ -60,19 +64,21 @@ def _watch(
     snapshot: Snapshot,
     restarted: Callable[[Resource], None],
 ) -> None:
-    listed: set[str] = set()
+    known: set[str] = set()  # uids
+    restart = -RESTART_SECONDS
 
     @kopf.on.event(
         resource.group, resource.version, resource.plural, id=resource.plural, registry=registry
     )
     async def seen(type: str | None, body: kopf.Body, **_: Any) -> None:
+        nonlocal restart
+        uid, now = body["metadata"]["uid"], time.monotonic()
         if type == "DELETED":
+            known.discard(uid)
             snapshot.misses(resource, name_of(body), version_of(body))
             return
         snapshot.sees(resource, body)
-        if type is None:  # of a list: the first one, or one after a watch was cut
-            uid = body["metadata"]["uid"]
-            if uid in listed:
-                listed.clear()
-                restarted(resource)
-            listed.add(uid)
+        if type is None and uid in known and now - restart > RESTART_SECONDS:
+            restart = now  # a list anew: the watch was cut for longer than the server remembers
+            restarted(resource)
+        known.add(uid)

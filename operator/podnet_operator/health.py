@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 from aiohttp import web
 
+from podnet.errors import Conflict
 from podnet_operator.loop import Loop
 from podnet_operator.watchman import Watchman
 
@@ -42,7 +43,14 @@ class Health:
         app.router.add_get("/metrics", self._metrics)
         runner = web.AppRunner(app, access_log=None)
         await runner.setup()
-        await web.TCPSite(runner, HOST, port).start()
+        try:
+            await web.TCPSite(runner, HOST, port).start()
+        except OSError as error:
+            await runner.cleanup()
+            raise Conflict(
+                f"{HOST}:{port} is taken, where the operator answers probes ({error.strerror}): end"
+                f" the other operator on this node"
+            ) from error
         return runner
 
     def _lines(self) -> Iterator[str]:
@@ -58,9 +66,9 @@ class Health:
             yield f'podnet_operator_objects{{kind="{plural}"}} {len(getattr(snapshot, plural))}'
         yield "# TYPE podnet_operator_lease_held gauge"
         yield f"podnet_operator_lease_held {int(loop.leads)}"
-        yield "# TYPE podnet_operator_watch_behind gauge"
-        for resource, looks in self._watchman.behind.items():
-            yield f'podnet_operator_watch_behind{{kind="{resource.plural}"}} {looks}'
+        yield "# TYPE podnet_operator_watch_behind_total counter"
+        for plural, times in self._watchman.behind.items():
+            yield f'podnet_operator_watch_behind_total{{kind="{plural}"}} {times}'
 
     async def _healthz(self, request: web.Request) -> web.Response:
         complaints = self.complaints()

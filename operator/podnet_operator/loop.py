@@ -19,7 +19,7 @@ from podnet_operator.snapshot import Snapshot
 log = logging.getLogger(__name__)
 
 SETTLE_SECONDS = 0.02
-"""A burst of events counts once; nobody notices this much."""
+"""Between passes, so that a burst of events counts once; the first of it is answered at once."""
 COUNT_SECONDS = 10.0
 """How often the number of addresses in use is written, at most: each pod changes it."""
 RESYNC_SECONDS = 60.0
@@ -61,11 +61,11 @@ class Loop:
             else:
                 pause = FIRST_PAUSE_SECONDS
                 self.passes += 1
-                self.began = None
+                self.began, ended = None, time.monotonic()
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(wait):
                         await self._changed.wait()
-                await asyncio.sleep(SETTLE_SECONDS)
+                await asyncio.sleep(max(0.0, ended + SETTLE_SECONDS - time.monotonic()))
 
     @property
     def leads(self) -> bool:

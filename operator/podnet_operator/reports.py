@@ -134,7 +134,7 @@ def _built(network: str, world: World) -> Claim:
     nodes = [node.id.name for node in world.nodes]
     without = [name for name in nodes if name not in shares]
     if without:
-        return Claim("Ready", False, "Assigning", f"{_named(without)} get a share")
+        return Claim("Ready", False, "Assigning", f"no share yet for {_named(without)}")
     failing = [
         f"node {name}: {ready['message'] or ready['reason']}"
         for name, share in shares.items()
@@ -149,8 +149,8 @@ def _built(network: str, world: World) -> Claim:
         return Claim(
             "Ready", False, "NodesPending", f"no word yet from the agent of {_named(silent)}"
         )
-    number = len(shares)
-    return Claim("Ready", True, "Assigned", f"{number} node{'s' * (number != 1)} have a share")
+    have = "1 node has" if len(shares) == 1 else f"{len(shares)} nodes have"
+    return Claim("Ready", True, "Assigned", f"{have} a share")
 
 
 def _removable(facts: NetworkFacts, world: World, decisions: Decisions) -> Claim:

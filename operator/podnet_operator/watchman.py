@@ -8,6 +8,7 @@ looked at every minute: they are a hundredth of the objects' size.
 import asyncio
 import contextlib
 import logging
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 
 from podnet.errors import PodNetError
@@ -21,8 +22,9 @@ LOOK_SECONDS = 60.0
 START_SECONDS = 5.0
 """By then kopf watches; what went between the loop's first list and that was told by nobody."""
 RETRY_SECONDS = 1.0
-DEAD_LOOKS = 2
-"""Looks in a row at which a kind's watch was a whole period behind, until it counts as dead."""
+BEHIND, CAUGHT_UP, DEAD = 2, -1, 3
+"""Points of a watch at each look. A dead one is behind at every second look, since the list that
+mends it holds what the look between sees: 2, 1, 3. One that was late once is forgiven: 2, 1, 0."""
 
 
 class Watchman:
@@ -41,26 +43,25 @@ class Watchman:
         self._seen: dict[Resource, tuple[dict[Name, int], int]] = {}
         self._restarted: set[Resource] = set()
         self._wake = asyncio.Event()
-        self.behind: dict[Resource, int] = {}
-        """Looks in a row, by kind of object."""
+        self._points: Counter[Resource] = Counter()
+        self.behind: Counter[str] = Counter()
+        """How often a watch was, by plural."""
 
     @property
     def dead(self) -> list[str]:
         """Kinds of which the watch tells nothing any more."""
-        return [each.plural for each, looks in self.behind.items() if looks >= DEAD_LOOKS]
+        return [each.plural for each, points in self._points.items() if points >= DEAD]
 
-    def restarted(self, resource: Resource) -> None:
-        """The watch began anew, with a list: what is not in it went unseen."""
-        self._restarted.add(resource)
+    def restarted(self, *resources: Resource) -> None:
+        """These watches began anew, with a list: what is not in it went unseen."""
+        self._restarted.update(resources)
         self._wake.set()
 
     async def run(self) -> None:
         """Look for ever."""
         loop = asyncio.get_running_loop()
         next_look = loop.time() + self._seconds
-        await asyncio.sleep(min(START_SECONDS, self._seconds))
-        self._restarted.update(RESOURCES)
-        self._wake.set()
+        loop.call_later(min(START_SECONDS, self._seconds), self.restarted, *RESOURCES)
         while True:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout_at(next_look):
@@ -85,7 +86,9 @@ class Watchman:
                 bodies, version = [], 0
             now = {name_of(body): version_of(body) for body in bodies}
             behind = self._is_behind(resource, now)
-            self.behind[resource] = self.behind.get(resource, 0) + 1 if behind else 0
+            points = self._points[resource] + (BEHIND if behind else CAUGHT_UP)
+            self._points[resource] = max(0, points)
+            self.behind[resource.plural] += behind
             self._seen[resource] = (now, version)
             if behind:
                 log.warning("the watch of %s is behind: listing", resource.plural)

@@ -128,3 +128,9 @@ def shares(api: FakeApi) -> dict[str, str]:
 def ready(api: FakeApi, name: str) -> str:
     """The reason of the network's condition Ready."""
     return str(api.condition("podnetworks", name, "Ready").get("reason", ""))
+
+
+def watching(api: FakeApi) -> bool:
+    """Whether the only operator since `requests` was cleared watches: a list of its own, kopf's."""
+    kinds = ("nodes", "podnetworks", "nodesubnets", "podsandboxes", "servicecidrs")
+    return all(api.requests[f"GET {plural}"] >= 3 for plural in kinds)

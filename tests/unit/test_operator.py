@@ -7,7 +7,18 @@ from pathlib import Path
 import pytest
 
 from support.fake_api import FakeApi
-from support.operating import agent, cluster, network, node, operator, ready, sandbox, shares, until
+from support.operating import (
+    agent,
+    cluster,
+    network,
+    node,
+    operator,
+    ready,
+    sandbox,
+    shares,
+    until,
+    watching,
+)
 
 Story = Callable[[FakeApi], Awaitable[None]]
 
@@ -88,7 +99,7 @@ def test_an_operator_that_restarts_changes_nothing(tmp_path: Path) -> None:
         before = (shares(api), api.get("podnetworks", "blue"))
         api.requests.clear()
         async with operator():
-            await until(lambda: api.requests["GET podsandboxes"] >= 2, "a list and a watch")
+            await until(lambda: watching(api), "every watch")
             await asyncio.sleep(0.5)
         assert (shares(api), api.get("podnetworks", "blue")) == before
         writes = {key for key in api.requests if not key.startswith("GET")}
@@ -105,7 +116,7 @@ def test_a_broken_stream_misses_nothing(tmp_path: Path, how: str) -> None:
         network(api, "blue", "10.8.0.0/16")
         async with operator():
             await until(lambda: len(shares(api)) == 2, "two shares")
-            await until(lambda: api.requests["GET nodes"] >= 2, "a watch of nodes")
+            await until(lambda: watching(api), "every watch")
             api.twice = how == "duplicates"
             if how != "duplicates":
                 api.cut()
@@ -130,7 +141,7 @@ def test_a_watch_that_tells_nothing_is_noticed_and_put_right(tmp_path: Path) -> 
         network(api, "blue", "10.8.0.0/16")
         async with operator(look_seconds=0.3):
             await until(lambda: len(shares(api)) == 2, "two shares")
-            await until(lambda: api.requests["GET nodes"] >= 2, "a watch of nodes")
+            await until(lambda: watching(api), "every watch")
             api.mute.add("nodes")
             node(api, "w3", 3)
             await until(lambda: "blue.w3" in shares(api), "the share of a node nobody told of")
@@ -262,6 +273,7 @@ def test_all_returns_where_it_was_when_everything_was_deleted(tmp_path: Path) ->
         network(api, "blue", "10.8.0.0/16")
         async with operator():
             await until(lambda: len(shares(api)) == 2, "two shares")
+            await until(lambda: watching(api), "every watch")
             api.take("nodes", "w1")
             api.take("podnetworks", "blue")
             await until(lambda: not shares(api), "no shares")

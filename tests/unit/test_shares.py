@@ -181,6 +181,20 @@ def test_a_network_that_is_gone_has_no_shares() -> None:
     assert assign([], members("w1"), held(share("w1", "10.8.0.0/24"))) == Assignment(())
 
 
+def test_ranges_of_nodes_may_be_of_any_size_and_overlap_none() -> None:
+    nodes = [
+        Member("w1", cidrs("10.244.4.0/24")),
+        Member("w2", cidrs("10.244.0.0/22")),
+        Member("w3", cidrs("10.244.4.128/25")),
+        Member("w4", cidrs("10.244.5.0/24", "fd00::/64")),
+        Member("w5", cidrs("10.0.0.0/8")),
+        Member("w6", cidrs("10.245.0.0/24", "fd00::/60")),
+    ]
+    found = assign([FOLLOWS], nodes, [])
+    assert list(said(found)) == ["w1", "w2", "w4"]
+    assert [lack.node for lack in found.lacks] == ["w3", "w5", "w6"]
+
+
 def test_a_thousand_nodes_of_a_wide_network_take_no_time() -> None:
     wide = Cut("wide", cidrs("fd00::/16"), (126,))
     found = assign([wide], members(*(f"n{number:04}" for number in range(1000))), [])
