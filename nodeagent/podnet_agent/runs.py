@@ -51,7 +51,7 @@ class Run:
             self.files.held.touch()
         if tty:
             self.files.terminal.touch()
-        await self._runtime.create(self.files, spec, shared, netns, stdin=stdin, tty=tty)
+        await self._runtime.create(self.files, spec, shared, netns, stdin=stdin, tty=tty, held=held)
         await self.watch()
 
     async def watch(self) -> bool:

@@ -110,10 +110,12 @@ class Runtime(Protocol):
         *,
         stdin: bool,
         tty: bool,
+        held: bool,
     ) -> None:
         """Make the container; its first process waits to be started.
 
-        `shared`: the folder of what its sandbox's containers share. CannotRun where the command is
+        `shared`: the folder of what its sandbox's containers share. `held`: who asked for it will
+        be attached to its streams before it is started. CannotRun where the command is
         not there, Invalid says what of the spec can't be had. What fails leaves no process; the
         rest is the caller's to delete.
         """

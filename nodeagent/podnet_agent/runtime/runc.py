@@ -71,6 +71,7 @@ class Runc:
         *,
         stdin: bool,
         tty: bool,
+        held: bool,
     ) -> None:
         """Make its bundle, and the container of it; its first process waits to be started.
 

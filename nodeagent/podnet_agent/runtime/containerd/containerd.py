@@ -101,9 +101,10 @@ class Containerd:
         *,
         stdin: bool,
         tty: bool,
+        held: bool,
     ) -> None:
         """Make record, snapshot and task; its first process waits to be started."""
-        if stdin or tty:
+        if held or stdin or tty:
             raise PodNetError(
                 f"container {spec.name}: `podnet run` is for one machine: on a cluster's node apply"
                 f" a PodSandbox, and reach into it with `podnet exec -it`"
