@@ -1,7 +1,6 @@
 """`podnet-agent serve | plan | doctor | ruleset`: the agent as a process."""
 
 import argparse
-import asyncio
 import contextlib
 import json
 import logging
@@ -36,6 +35,10 @@ def main() -> None:
             sys.exit(_doctor(arguments.output == "json"))
         else:
             _need_root()
+            if arguments.verb == "plan" or arguments.node is None:
+                _leave_out_tls()
+            import asyncio
+
             if arguments.verb == "plan":
                 sys.exit(asyncio.run(_plan()))
             logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
@@ -60,6 +63,14 @@ def _need_root() -> None:
         raise PodNetError("the agent makes namespaces and links: run it as root")
 
 
+def _leave_out_tls() -> None:
+    """asyncio and aiohttp do without the module where it is not there; loaded, it takes 4 MiB.
+
+    All that is spoken here goes over a Unix socket.
+    """
+    sys.modules["ssl"] = None  # type: ignore[assignment]
+
+
 async def _plan() -> int:
     """Where no agent runs, what one would do; a refusal is answered like the agent's own."""
     from podnet_agent.daemon import planning
@@ -76,6 +87,8 @@ async def _plan() -> int:
 
 
 async def _serve(node: str | None, containerd: Path | None) -> None:
+    import asyncio
+
     from podnet_agent.daemon import Machine, running
     from podnet_agent.paths import Paths
 
