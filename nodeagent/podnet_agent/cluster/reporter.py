@@ -66,7 +66,7 @@ class Reporter:
             return None
         if body["metadata"]["uid"] != there["metadata"]["uid"]:
             return None
-        status: Body = body["status"]
+        status: Body = _without_nulls(body["status"])
         if _says(there["status"], status) or self._accepted.get(name) == (status, there["status"]):
             return None
         return status
@@ -104,3 +104,12 @@ def _says(there: Mapping[str, Any], status: Mapping[str, Any]) -> bool:
         return False
     theirs = {each["type"]: each for each in there.get("conditions", ())}
     return all(theirs.get(each["type"]) == each for each in status.get("conditions", ()))
+
+
+def _without_nulls(value: Any) -> Any:
+    """As the API server keeps it: a field that has no value is not there."""
+    if isinstance(value, dict):
+        return {key: _without_nulls(each) for key, each in value.items() if each is not None}
+    if isinstance(value, list):
+        return [_without_nulls(each) for each in value]
+    return value
