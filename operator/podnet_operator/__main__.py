@@ -10,7 +10,7 @@ from functools import partial
 import kopf
 
 from podnet.errors import PodNetError
-from podnet_operator import access, handlers
+from podnet_operator import access, handlers, shipped
 from podnet_operator.client import Client
 from podnet_operator.health import PORT, Health
 from podnet_operator.lease import Lease
@@ -42,6 +42,7 @@ async def run(
                 group.create_task(lease.keep(), name="lease"),
                 group.create_task(loop.run(), name="loop"),
                 group.create_task(watchman.run(), name="watchman"),
+                group.create_task(shipped.make(client), name="shipped"),
                 group.create_task(_watch(registry, settings, stop), name="kopf"),
             ]
             await stop.wait()
