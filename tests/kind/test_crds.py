@@ -1,12 +1,14 @@
 """A real API server takes the CRDs, and refuses with the models' sentences what they refuse."""
 
+import contextlib
 import json
-from typing import Any
+from collections.abc import Iterator
 
 import pytest
 
+from support.cases import Accepted, Body, Refused, body
 from support.cluster import ROOT, Cluster
-from support.refused import ACCEPTED, REFUSED, Accepted, Refused, body
+from support.refused import ACCEPTED, REFUSED
 
 CREATE = ("create", "--dry-run=server", "--filename", "-")
 
@@ -14,15 +16,43 @@ CREATE = ("create", "--dry-run=server", "--filename", "-")
 @pytest.fixture(scope="session")
 def kinds(cluster: Cluster) -> Cluster:
     """The cluster with the kinds of this checkout."""
-    cluster.kubectl("apply", "--server-side", "--kustomize", str(ROOT / "crds"))
+    cluster.kubectl("apply", "--kustomize", str(ROOT / "crds"))
     for plural in ("podnetworks", "nodesubnets", "podsandboxes"):
         crd = f"crd/{plural}.podnet.dev"
         cluster.kubectl("wait", "--for=condition=Established", crd, "--timeout=30s")
     return cluster
 
 
-def text(document: dict[str, Any]) -> str:
-    return json.dumps(document)
+@pytest.fixture(scope="session")
+def place(kinds: Cluster) -> Iterator[str]:
+    """A namespace for sandboxes of every sort, and a network for a share of a node to come."""
+    name = "test-crds"
+    labels = {"pod-security.kubernetes.io/enforce": "privileged"}
+    meta = {"name": name, "labels": labels}
+    kinds.apply(
+        {"apiVersion": "v1", "kind": "Namespace", "metadata": meta},
+        body("PodNetwork", "blue", {"subnets": ["10.8.0.0/16"]}),
+    )
+    yield name
+    kinds.kubectl("delete", "namespace", name, "--wait=false")
+    kinds.kubectl("delete", "podnetwork", "blue")
+
+
+def text(document: Body, place: str) -> str:
+    """The object as JSON, in that namespace if it lies in one."""
+    meta = document["metadata"]
+    inside = {"namespace": place} if "namespace" in meta else {}
+    return json.dumps(document | {"metadata": meta | inside})
+
+
+@contextlib.contextmanager
+def there(kinds: Cluster, old: str) -> Iterator[None]:
+    """The object exists."""
+    kinds.kubectl("create", "--filename", "-", stdin=old)
+    try:
+        yield
+    finally:
+        kinds.kubectl("delete", "--ignore-not-found", "--filename", "-", stdin=old)
 
 
 def test_no_kind_has_a_problem(kinds: Cluster) -> None:
@@ -34,34 +64,28 @@ def test_no_kind_has_a_problem(kinds: Cluster) -> None:
 
 
 @pytest.mark.parametrize("case", [pytest.param(case, id=name) for name, case in ACCEPTED.items()])
-def test_what_is_just_right_is_accepted(kinds: Cluster, case: Accepted) -> None:
+def test_what_is_just_right_is_accepted(kinds: Cluster, place: str, case: Accepted) -> None:
     if case.was is None:
-        kinds.kubectl(*CREATE, stdin=text(case.body))
+        kinds.kubectl(*CREATE, stdin=text(case.body, place))
         return
-    old = body(case.kind, case.name, case.was)
-    kinds.kubectl("create", "--filename", "-", stdin=text(old))
-    try:
-        kinds.kubectl("replace", "--filename", "-", stdin=text(case.body))
-    finally:
-        kinds.kubectl("delete", "--filename", "-", stdin=text(old))
+    with there(kinds, text(case.old, place)):
+        kinds.kubectl("replace", "--filename", "-", stdin=text(case.body, place))
 
 
 @pytest.mark.parametrize("case", [pytest.param(case, id=name) for name, case in REFUSED.items()])
-def test_what_is_refused_is_refused_with_this_sentence(kinds: Cluster, case: Refused) -> None:
+def test_what_is_refused_is_refused_with_this_sentence(
+    kinds: Cluster, place: str, case: Refused
+) -> None:
     if case.was is None:
-        assert case.served in kinds.refusal(*CREATE, stdin=text(case.body))
+        assert case.served in kinds.refusal(*CREATE, stdin=text(case.body, place))
         return
-    old = body(case.kind, case.name, case.was)
-    kinds.kubectl("create", "--filename", "-", stdin=text(old))
-    try:
-        said = kinds.refusal("replace", "--filename", "-", stdin=text(case.body))
+    with there(kinds, text(case.old, place)):
+        said = kinds.refusal("replace", "--filename", "-", stdin=text(case.body, place))
         assert case.served in said
-    finally:
-        kinds.kubectl("delete", "--filename", "-", stdin=text(old))
 
 
-@pytest.mark.parametrize("place", ["podnetworks.spec", "nodesubnets.spec", "podsandboxes.spec"])
-def test_explain_says_something_of_every_field(kinds: Cluster, place: str) -> None:
-    said = kinds.kubectl("explain", place)
+@pytest.mark.parametrize("field", ["podnetworks.spec", "nodesubnets.spec", "podsandboxes.spec"])
+def test_explain_says_something_of_every_field(kinds: Cluster, field: str) -> None:
+    said = kinds.kubectl("explain", field)
     assert "<no description>" not in said
     assert "FIELDS:" in said

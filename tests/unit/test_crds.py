@@ -13,7 +13,8 @@ from podnet.api.manifest import changes_refused, from_body
 from podnet.api.rules import VALIDATIONS
 from podnet.errors import Invalid
 from podnet.kinds import CLUSTER_KINDS
-from support.refused import ACCEPTED, REFUSED, Accepted, Refused, body
+from support.cases import Accepted, Refused
+from support.refused import ACCEPTED, REFUSED
 
 CRDS = Path(__file__).parents[2] / "crds"
 SCHEMAS = {
@@ -79,7 +80,7 @@ def sentences(case: Refused) -> list[tuple[str, str]]:
         return [(each.place.rpartition(" ")[2], each.message) for each in error.problems]
     if case.was is None:
         return []
-    was = from_body(body(case.kind, case.name, case.was))
+    was = from_body(case.old)
     problems = changes_refused(was, now)  # type: ignore[arg-type]
     return [(each.place.rpartition(" ")[2], each.message) for each in problems]
 
