@@ -174,6 +174,7 @@ class Containers:
             errors = [str(result) for result in results if isinstance(result, BaseException)]
             if errors:
                 raise PodNetError("; ".join(errors))
+            await self._runtime.forget(sandbox_id)
             await asyncio.to_thread(files.remove, self._paths.sandbox(sandbox_id))
             self._remove_cgroups()
         self._sandboxes.pop(sandbox_id, None)

@@ -100,13 +100,18 @@ def test_an_image_that_is_missing_is_said_and_taken_when_it_comes(node: Node) ->
     podnet.run("delete", "podsandbox", "missing")
 
 
-def test_containers_outlive_their_images_name(node: Node) -> None:
+def test_containers_outlive_their_images_name_and_are_made_anew_without_it(node: Node) -> None:
     """The kubelet's garbage collection asks the CRI, which knows none of ours."""
     node.containerd.import_busybox("example.org/gone:1")
     podnet = node.podnet
     podnet.up(sandbox("outliving", {"image": "example.org/gone:1"}))
     node.containerd.ctr("images", "rm", "--sync", "example.org/gone:1")
     assert inside(podnet, "outliving", "ls /bin/busybox") == "/bin/busybox"
+    podnet.restart()  # so that nothing is remembered
+    until(lambda: runs(podnet, "outliving"), "adoption")
+    pid = state(podnet, "outliving")["pid"]
+    podnet.host.run(["kill", "-9", str(pid)])
+    until(lambda: state(podnet, "outliving")["restarts"] == 1, "another run of the same image")
     podnet.run("delete", "podsandbox", "outliving")
 
 

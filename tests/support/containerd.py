@@ -74,11 +74,13 @@ class Containerd:
         archive.unlink()
 
     def left(self) -> list[str]:
-        """The names of all records, tasks and snapshots in use."""
+        """The names of all records, tasks, leases of ours and snapshots in use."""
         records = self.ctr("containers", "ls", "-q").stdout.split()
         tasks = self.ctr("tasks", "ls", "-q").stdout.split()
         lines = self.ctr("snapshots", "ls").stdout.splitlines()[1:]
-        return records + tasks + [line.split()[0] for line in lines if "Active" in line]
+        leases = self.ctr("leases", "ls", "-q").stdout.split()
+        leases = [each for each in leases if each.startswith("podnet-")]
+        return records + tasks + leases + [line.split()[0] for line in lines if "Active" in line]
 
     def cri(self, method: str) -> bytes:
         """What the kubelet would be told: the answer of a list, empty where nothing is listed."""

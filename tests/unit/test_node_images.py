@@ -55,7 +55,7 @@ def test_users_are_those_of_the_topmost_layer_that_has_any(tmp_path: Path) -> No
         (layer / "etc").mkdir(parents=True)
         if uid:
             (layer / "etc/passwd").write_text(f"app:x:{uid}:{uid}::/:/bin/sh\n")
-    image = NodeImage("x", ImageConfig(user="app"), "sha256:a")
+    image = NodeImage("x", ImageConfig(user="app"), "sha256:b", "sha256:a")
     assert find_user(layers, spec(""), image) == User(7, 7, (7,))
 
 

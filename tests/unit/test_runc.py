@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from podnet.errors import PodNetError
-from podnet_agent.runtime import CannotRun, Files, processes, runc
+from podnet_agent.runtime import CannotRun, Files, failures, processes, runc
 
 BEGIN = 'time="2026-01-01T00:00:00Z" level=error msg="runc create failed: unable to start container'
 
@@ -41,7 +41,7 @@ BEGIN = 'time="2026-01-01T00:00:00Z" level=error msg="runc create failed: unable
     ],
 )
 def test_runcs_words_become_a_sentence(said: str, code: int | None, sentence: str) -> None:
-    error = runc.failure("c", said)
+    error = failures.failure("c", said)
     assert str(error) == sentence
     assert (error.exit_code if isinstance(error, CannotRun) else None) == code
 

@@ -144,5 +144,8 @@ class Runtime(Protocol):
         `force` ends it too, for what nobody watches.
         """
 
+    async def forget(self, sandbox_id: str) -> None:
+        """Nothing is kept for the sandbox's containers, which are deleted, to be made again."""
+
     def exec_argv(self, files: Files, *, tty: bool) -> list[str]:
         """What runs a command in the container: the command's words are appended."""

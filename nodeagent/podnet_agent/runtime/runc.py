@@ -12,7 +12,6 @@ import asyncio
 import contextlib
 import json
 import os
-import re
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -21,17 +20,14 @@ from podnet.errors import PodNetError
 from podnet.objects import Netns
 from podnet.sandbox import ContainerSpec
 from podnet_agent.bundles import Bundles
-from podnet_agent.runtime import CannotRun, Files, processes
+from podnet_agent.runtime import Files, processes
 from podnet_agent.runtime.bundle import TERM
+from podnet_agent.runtime.failures import failure
 
 LOG_BYTES = 10 << 20
 """A longer log begins anew: the kubelet's containerLogMaxSize; it lies in memory."""
 START_SECONDS = 5.0
 """The first process writes at once, unless somebody killed it."""
-_SAID = re.compile(r'msg="((?:[^"\\]|\\.)*)"')
-_PREFIX = re.compile(r"^(runc \w+ failed: |unable to start container process: )+")
-NOT_FOUND, NOT_ALLOWED = 127, 126
-"""What a shell, and `docker run`, exit with for a command that is not there, or no program."""
 
 
 class Runc:
@@ -173,6 +169,9 @@ class Runc:
             if code:
                 raise failure(files.name, said)
 
+    async def forget(self, sandbox_id: str) -> None:
+        """Nothing: unpacked images stay for others."""
+
     def exec_argv(self, files: Files, *, tty: bool) -> list[str]:
         """What runs a command in the container: the command's words are appended."""
         terminal = ["--tty", "--env", f"TERM={TERM}"] if tty else []
@@ -264,17 +263,3 @@ def heeds(files: Files, number: int) -> bool:
     masks = dict(line.split(":\t") for line in status.splitlines() if line.startswith("Sig"))
     ignored, caught = int(masks["SigIgn"], 16), int(masks["SigCgt"], 16)
     return bool((ignored | caught) >> (number - 1) & 1)
-
-
-def failure(name: str, said: str) -> PodNetError:
-    """What runc said, as a sentence. It has words only: there is no errno to go by."""
-    match = _SAID.search(said)
-    words = re.sub(r"\\(.)", r"\1", match[1]) if match else said
-    words = _PREFIX.sub("", words.strip()) or "runc failed and said nothing"
-    if words.startswith("exec: "):
-        command = words.removeprefix("exec: ")
-        if "not found" in words or "no such file" in words:
-            return CannotRun(name, f"command {command}", NOT_FOUND)
-        if "permission denied" in words or "is a directory" in words:
-            return CannotRun(name, f"command {command}", NOT_ALLOWED)
-    return PodNetError(f"container {name}: {words}")

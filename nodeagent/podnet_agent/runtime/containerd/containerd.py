@@ -28,6 +28,7 @@ from podnet_agent.runtime.bundle import Place, User
 from podnet_agent.runtime.containerd import logger, messages
 from podnet_agent.runtime.containerd.client import Client, NotFound
 from podnet_agent.runtime.containerd.images import NodeImage, NodeImages
+from podnet_agent.runtime.containerd.leases import SANDBOX_LABEL, Leases
 from podnet_agent.runtime.containerd.tasks import Tasks
 from podnet_agent.runtime.rootfs import NoSuchUser
 
@@ -36,8 +37,8 @@ SNAPSHOTTER = "overlayfs"
 """containerd's default; `kind load` and the CRI unpack images for it."""
 SHIM = "io.containerd.runc.v2"
 SPEC = "types.containerd.io/opencontainers/runtime-spec/1/Spec"
-SANDBOX_LABEL, CONTAINER_LABEL = "podnet.dev/sandbox", "podnet.dev/container"
-"""What tells ours from others'; without the CRI's own labels the CRI does not list them."""
+CONTAINER_LABEL = "podnet.dev/container"
+"""With the sandbox's, what tells ours; without the CRI's own labels it does not list them."""
 _ID = re.compile(r"[A-Za-z0-9]+([-._][A-Za-z0-9]+)*")
 """containerd's identifiers."""
 
@@ -66,7 +67,8 @@ class Containerd:
         """Connected, and the logger is where the node finds it."""
         self._logger = await asyncio.to_thread(logger.install, self._programs)
         self._client = Client(self._socket)
-        self._images = NodeImages(self._client, self._machine)
+        self._leases = Leases(self._client)
+        self._images = NodeImages(self._client, self._leases, self._machine)
         self._tasks = Tasks(self._client)
 
     async def close(self) -> None:
@@ -75,10 +77,11 @@ class Containerd:
         await self._client.close()
 
     async def sandbox_ids(self) -> set[str]:
-        """The sandboxes that records or bundles tell of."""
+        """The sandboxes that records, leases or bundles tell of."""
         records = await self._records(f'labels."{SANDBOX_LABEL}"')
         bundles = {name.partition("-")[0] for name in os.listdir(self._folder)}
-        return {record.labels[SANDBOX_LABEL] for record in records} | bundles
+        held = await self._leases.sandbox_ids()
+        return {record.labels[SANDBOX_LABEL] for record in records} | bundles | held
 
     async def names(self, sandbox_id: str) -> set[str]:
         """The sandbox's containers that records or bundles tell of."""
@@ -111,7 +114,7 @@ class Containerd:
             )
         try:
             async with self._making:
-                image = await self._images.get(spec.image)
+                image = await self._images.get(spec.image, record_id(files))
                 await self._write_record(files, image)
                 mounts = await self._mounts(files, image)
                 user = find_user(_layers(mounts), spec, image)
@@ -147,6 +150,8 @@ class Containerd:
         """The record is there, and the snapshot that it names may be made."""
         owner, _, name = files.id.partition("-")
         key = record_id(files)
+        if image.chain:
+            await self._leases.hold(owner, key, image.name, image.digest)
         record = messages.Record(
             id=key,
             labels={SANDBOX_LABEL: owner, CONTAINER_LABEL: name},
@@ -222,6 +227,10 @@ class Containerd:
             await self._client.call("containers.v1.Containers/Delete", messages.Id(key))
         with contextlib.suppress(NotFound):
             await self._client.call("snapshots.v1.Snapshots/Remove", snapshot)
+
+    async def forget(self, sandbox_id: str) -> None:
+        """The node may collect the images that its containers were made of."""
+        await self._leases.forget(sandbox_id)
 
     def exec_argv(self, files: Files, *, tty: bool) -> list[str]:
         """What runs a command in the container: the command's words are appended."""

@@ -19,13 +19,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from podnet.errors import PodNetError
+from podnet.errors import PodNetError, Retryable
 from podnet_agent.runtime import CannotRun
 from podnet_agent.runtime.bundle import TERM
 from podnet_agent.runtime.containerd import messages
 from podnet_agent.runtime.containerd.client import Client, NotFound
 from podnet_agent.runtime.containerd.messages import ProcessId
-from podnet_agent.runtime.containerd.tasks import failure
+from podnet_agent.runtime.failures import failure
 
 PROCESS = "types.containerd.io/opencontainers/runtime-spec/1/Process"
 PIECE_BYTES = 1 << 16
@@ -136,7 +136,7 @@ async def execute(wanted: Wanted) -> int:
                 await client.call("tasks.v1.Tasks/Start", process, messages.Pid)
                 drain = True
                 return await _until_end(client, process, pipes)
-        except NotFound:
+        except (NotFound, Retryable):
             raise
         except PodNetError as error:
             raise failure(wanted.key, str(error)) from error

@@ -12,6 +12,7 @@ from podnet_agent.runtime import ImageNotPresent
 from podnet_agent.runtime.archives import BadImage, fits, image_config
 from podnet_agent.runtime.bundle import ImageConfig
 from podnet_agent.runtime.containerd.client import Client, NotFound
+from podnet_agent.runtime.containerd.leases import Leases
 from podnet_agent.runtime.containerd.messages import Id, OneImage, Piece, ReadContent
 from podnet_agent.runtime.images import HOST, HOST_TMPFS
 
@@ -20,11 +21,15 @@ DEFAULT_REGISTRY, DEFAULT_FOLDER = "docker.io", "library"
 
 @dataclass(frozen=True, slots=True)
 class NodeImage:
-    """An image of the node. `chain`: the name of the snapshot that has all its layers, none for
-    the node's own root. `tmpfs` and `hidden` as of images.Image."""
+    """An image of the node; `tmpfs` and `hidden` are as those of images.Image.
+
+    `digest`: of its manifest or index. `chain`: the name of the snapshot that has all its layers,
+    none for the node's own root.
+    """
 
     name: str
     config: ImageConfig
+    digest: str = ""
     chain: str = ""
     tmpfs: tuple[str, ...] = ()
     hidden: tuple[str, ...] = ()
@@ -37,27 +42,36 @@ NODE = NodeImage(HOST, ImageConfig(), tmpfs=HOST_TMPFS, hidden=("/var/lib/podnet
 class NodeImages:
     """Lives in the asyncio loop. `machine`: uname's name of the processor's kind."""
 
-    def __init__(self, client: Client, machine: str) -> None:
-        self._client, self._machine = client, machine
+    def __init__(self, client: Client, leases: Leases, machine: str) -> None:
+        self._client, self._leases, self._machine = client, leases, machine
         self._known: dict[str, tuple[ImageConfig, str]] = {}  # by digest: a few short texts each
 
-    async def get(self, reference: str) -> NodeImage:
-        """The image of that name; ImageNotPresent, or BadImage where it is for other machines."""
+    async def get(self, reference: str, key: str) -> NodeImage:
+        """The image of that name, or that which the container `key` was last made of.
+
+        ImageNotPresent where there is neither, BadImage where it is for other machines.
+        """
         if reference == HOST:
             return NODE
         name = full_name(reference)
+        digest = await self._digest(name, key)
+        if digest not in self._known:
+            self._known[digest] = await self._read(name, digest)
+        config, chain = self._known[digest]
+        return NodeImage(name, config, digest, chain)
+
+    async def _digest(self, name: str, key: str) -> str:
         try:
             found = await self._client.call("images.v1.Images/Get", Id(name), OneImage)
-            digest = found.image.target.digest
-            if digest not in self._known:
-                self._known[digest] = await self._read(name, digest)
         except NotFound as error:
-            raise ImageNotPresent(
-                f"image {name} is not on this node, and podnet pulls none: `kind load"
-                f" docker-image`, or a Pod with it on this node, brings it ({error})"
-            ) from error
-        config, chain = self._known[digest]
-        return NodeImage(name, config, chain)
+            held = await self._leases.digest(key, name)
+            if held is None:
+                raise ImageNotPresent(
+                    f"image {name} is not on this node, and podnet pulls none: `kind load"
+                    f" docker-image`, or a Pod with it on this node, brings it"
+                ) from error
+            return held
+        return found.image.target.digest
 
     async def _read(self, name: str, digest: str) -> tuple[ImageConfig, str]:
         manifest = json.loads(await self._content(digest))

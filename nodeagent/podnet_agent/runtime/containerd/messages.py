@@ -284,3 +284,41 @@ class Pid:
     """Answer of Tasks.Start."""
 
     pid: Annotated[int, 1] = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """leases.Lease, and the request of Leases.Create."""
+
+    id: Annotated[str, 1] = ""
+    labels: Annotated[dict[str, str], 3] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class OneLease:
+    """Answer of Leases.Create."""
+
+    lease: Annotated[Lease, 1] = Lease()
+
+
+@dataclass(frozen=True, slots=True)
+class Leases:
+    """Answer of Leases.List."""
+
+    leases: Annotated[tuple[Lease, ...], 1] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Resource:
+    """leases.Resource: what is kept."""
+
+    id: Annotated[str, 1] = ""
+    type: Annotated[str, 2] = ""
+
+
+@dataclass(frozen=True, slots=True)
+class AddResource:
+    """Request of Leases.AddResource."""
+
+    id: Annotated[str, 1] = ""
+    resource: Annotated[Resource, 2] = Resource()

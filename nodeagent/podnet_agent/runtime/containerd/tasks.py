@@ -13,23 +13,18 @@ import signal
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from podnet.errors import PodNetError
-from podnet_agent.runtime import Files, runc
+from podnet.errors import PodNetError, Retryable
+from podnet_agent.runtime import Files
 from podnet_agent.runtime.containerd import messages
 from podnet_agent.runtime.containerd.client import Client, NotFound
 from podnet_agent.runtime.containerd.messages import ProcessId, Timestamp
 from podnet_agent.runtime.containerd.protobuf import decode
+from podnet_agent.runtime.failures import failure
 
 log = logging.getLogger(__name__)
 
 AGAIN_SECONDS = 0.2
 """When containerd, or a shim, went away: how soon it is asked again."""
-_PREFIXES = (
-    "failed to create shim task: ",
-    "OCI runtime create failed: ",
-    "OCI runtime exec failed: ",
-    "exec failed: ",
-)
 
 
 @dataclass(slots=True)
@@ -63,7 +58,7 @@ class Tasks:
         )
         try:
             made = await self._client.call("tasks.v1.Tasks/Create", request, messages.CreatedTask)
-        except NotFound:
+        except (NotFound, Retryable):
             raise
         except PodNetError as error:
             raise failure(files.name, str(error)) from error
@@ -87,6 +82,10 @@ class Tasks:
         """The command runs, or has run."""
         try:
             await self._client.call("tasks.v1.Tasks/Start", ProcessId(key), messages.Pid)
+        except Retryable:  # containerd went away; it may have started it before
+            process = await self._look(key)
+            if process is None or process.status == messages.CREATED:
+                raise
         except PodNetError as error:
             raise failure(files.name, str(error)) from error
         self._known[key].started = True
@@ -162,10 +161,3 @@ def _note(files: Files, code: int, at: Timestamp) -> None:
     """Its exit code is where conmon would have written it, of when it ended."""
     files.exit.write_text(str(code))
     os.utime(files.exit, (at.since_1970(), at.since_1970()))
-
-
-def failure(name: str, said: str) -> PodNetError:
-    """What runc said, by way of its shim and containerd."""
-    for prefix in _PREFIXES:
-        said = said.removeprefix(prefix)
-    return runc.failure(name, said)
