@@ -40,9 +40,10 @@ class Lease:
         """Try to get it, renew it, for ever."""
         while True:
             try:
-                await self.renew()
-            except PodNetError as error:
-                log.warning("the lease is not renewed: %s", error)
+                async with asyncio.timeout(self._seconds / 3):
+                    await self.renew()
+            except (PodNetError, TimeoutError) as error:
+                log.warning("the lease is not renewed: %s", str(error) or "no answer in time")
             await asyncio.sleep(self._seconds / 3)
 
     async def renew(self) -> None:
