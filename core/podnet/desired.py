@@ -147,7 +147,7 @@ def attachment_objects(network: Network, attachment: Attachment) -> Iterator[Ker
         bridge=network.bridge,
         mtu=network.pod_mtu,
         hairpin=network.hairpin,
-        isolated=not network.on_link,
+        isolated=network.isolated_ports,
         alias=_alias(owner),
         pod_netns=netns,
         pod_end=ifname,

@@ -42,6 +42,7 @@ class Network:
     masquerade_neighbours: bool  # a published port on the same bridge hides who asks
     ipv6: bool  # the kernel has it, so it must be switched off where no address was given
     on_link: bool = True  # pods ask for each other on the bridge; else the node routes to each
+    isolated_ports: bool = False  # no frame goes from pod to pod
     closed: bool = True  # from outside only published ports
     routes: tuple[Route, ...] = ()  # to other nodes' shares
 
@@ -73,7 +74,9 @@ def resolve(
     Pods of one machine have an on-link prefix, so a neighbour's answer would go past the node's
     NAT unless bridged frames pass netfilter (then it must turn round on its port) or the question
     came from the node (then it is masqueraded). One of the two always holds. Among other nodes
-    the node routes between its pods too, and who asks is never hidden.
+    the node routes between its pods too, and who asks is never hidden. But where bridged frames
+    pass netfilter, what is translated to a neighbour is bridged there (br_netfilter's
+    br_nf_pre_routing_finish), so ports can't be isolated then.
     """
     spec = podnetwork.spec
     name = podnetwork.metadata.name
@@ -89,6 +92,7 @@ def resolve(
         masquerade_neighbours=routes is None and not node.bridge_netfilter,
         ipv6=node.ipv6,
         on_link=routes is None,
+        isolated_ports=routes is not None and not node.bridge_netfilter,
         closed=routes is None,
         routes=tuple(routes or ()),
     )

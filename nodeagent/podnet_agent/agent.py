@@ -106,6 +106,17 @@ class Agent:
         self._undo(record)
         return True
 
+    def is_displaced(self, sandbox_id: str) -> bool:
+        """Whether it has an address of a share that is not this node's any more."""
+        for record in self.store.of_sandbox(sandbox_id):
+            network = self.networks.get(record.attachment.request.network)
+            if network is not None and any(
+                not any(interface.ip in share for share in network.pod_cidrs)
+                for interface in record.attachment.addresses
+            ):
+                return True
+        return False
+
     def demolish(self, sandbox_id: str) -> None:
         """Undo everything of a sandbox: attachments, then its namespace. Goes on over errors.
 

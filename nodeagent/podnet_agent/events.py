@@ -13,7 +13,6 @@ import socket
 import struct
 from collections.abc import Iterable
 
-from podnet.addresses import IPAddress
 from podnet.errors import Retryable
 from podnet.objects import MARK, RTPROT, TRASH_GROUP
 from podnet_agent import dumps
@@ -35,6 +34,7 @@ from podnet_agent.links import AF_BRIDGE, DELLINK, NEWLINK, Link, decode, family
 from podnet_agent.machine import is_default
 from podnet_agent.namespaces import RECEIVE_BUFFER, SO_RCVBUFFORCE, route_socket
 from podnet_agent.observe import is_marked
+from podnet_agent.uplinks import Uplinks
 
 NETLINK_ROUTE, NETLINK_NETFILTER = 0, 12
 LINK, IPV4_ADDRESS, IPV4_ROUTE, IPV6_ADDRESS, IPV6_ROUTE = 1, 5, 7, 9, 11
@@ -74,7 +74,7 @@ class Events:
         self._own = _OwnPorts()
         self._links: dict[int, Link] = {}  # ours, and the uplinks
         self._unread: dict[int, Message] = {}  # what was told of links first, and is of no news yet
-        self._defaults = _Defaults(())
+        self._uplinks = Uplinks((), ())
         self._learn()
         self._lost = False
 
@@ -107,12 +107,12 @@ class Events:
 
     def _learn(self) -> None:
         with route_socket() as route:
-            self._defaults = _Defaults(dumps.routes(route))
+            self._uplinks = Uplinks(dumps.routes(route), dumps.addresses(route))
             self._unread.clear()
             self._links = {
                 each.ifindex: each
                 for each in links(route)
-                if is_marked(each) or self._defaults.lead_to(each.ifindex)
+                if is_marked(each) or self._uplinks.lead_to(each.ifindex)
             }
 
     def _hear_route(self, received: Iterable[Message]) -> bool:
@@ -152,8 +152,8 @@ class Events:
             self._links.pop(index, None)
             return False
         if not now.up:
-            self._defaults.forget(index)
-        if is_marked(now) or self._defaults.lead_to(index):
+            self._uplinks.forget(index)
+        if is_marked(now) or self._uplinks.lead_to(index):
             self._links[index] = now
         else:
             self._links.pop(index, None)
@@ -164,14 +164,14 @@ class Events:
         unread = self._unread.pop(index, None)
         if unread is not None:
             link = decode(unread)
-            if is_marked(link) or self._defaults.lead_to(index):
+            if is_marked(link) or self._uplinks.lead_to(index):
                 self._links[index] = link
         return self._links.get(index)
 
     def _link_gone(self, message: Message) -> bool:
         gone = decode(message)
         self._known(gone.ifindex)
-        self._defaults.forget(gone.ifindex)
+        self._uplinks.forget(gone.ifindex)
         known = self._links.pop(gone.ifindex, None) is not None
         if gone.group == TRASH_GROUP:
             return False
@@ -180,8 +180,12 @@ class Events:
 
     def _address(self, message: Message) -> bool:
         """The index lies where that of a link does, after four bytes."""
-        scope = message.data[message.at + 3]
-        if scope == RT_SCOPE_LINK or not self._is_our_bridge(_index(message)):
+        scope, index = message.data[message.at + 3], _index(message)
+        if scope == RT_SCOPE_LINK:
+            return False
+        if self._uplinks.lead_to(index):
+            return self._uplinks.hear(message)
+        if not self._is_our_bridge(index):
             return False
         return not self._own.has(NETLINK_ROUTE, message.port)
 
@@ -202,9 +206,9 @@ class Events:
 
     def _default_changed(self, message: Message, facts: RouteFacts) -> bool:
         """Each advertisement of a router may bring the same route again, every few seconds."""
-        changed = self._defaults.change(facts, there=message.kind == NEWROUTE)
+        changed = self._uplinks.change(facts, there=message.kind == NEWROUTE)
         index = facts.ifindex
-        if index is not None and index not in self._links and self._defaults.lead_to(index):
+        if index is not None and index not in self._links and self._uplinks.lead_to(index):
             with route_socket() as route:
                 uplink = link(route, index)
             if uplink is not None:
@@ -226,34 +230,6 @@ class Events:
                 NETLINK_NETFILTER, message.port
             )
         return concerned
-
-
-class _Defaults:
-    """The default routes of the machine. Of two with one metric the later counts."""
-
-    def __init__(self, routes: Iterable[RouteFacts]) -> None:
-        self._ways: dict[tuple[int, int], tuple[IPAddress | None, int | None]] = {}
-        for facts in routes:
-            if is_default(facts):
-                self.change(facts, there=True)
-
-    def change(self, facts: RouteFacts, *, there: bool) -> bool:
-        """One is there, or is no more; whether that is new."""
-        key = (facts.destination.version, facts.metric)
-        before, way = self._ways.get(key), (facts.gateway, facts.ifindex)
-        if there:
-            self._ways[key] = way
-            return before != way
-        self._ways.pop(key, None)
-        return True
-
-    def lead_to(self, ifindex: int) -> bool:
-        """Whether one of them leads over that link."""
-        return any(index == ifindex for _, index in self._ways.values())
-
-    def forget(self, ifindex: int) -> None:
-        """The link is down or gone, and routes go along without a word."""
-        self._ways = {key: way for key, way in self._ways.items() if way[1] != ifindex}
 
 
 class _OwnPorts:

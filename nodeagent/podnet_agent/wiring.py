@@ -35,11 +35,13 @@ class Wiring:
         """Make and wire what is not there yet; the facts of every interface.
 
         A namespace whose pin somebody took away is pinned again from a container in it, so that
-        containers go on. Without one there is nothing to go on with: it is made anew.
+        containers go on. Without one there is nothing to go on with: it is made anew. So is one
+        whose addresses went to another node.
         """
         agent, path = self._agent, self.path(sandbox.id)
         state = agent.store.namespace_state(sandbox.id)
-        if state and not (state == "ready" and _is_there(Path(path), status)):
+        good = state == "ready" and not agent.is_displaced(sandbox.id)
+        if state and not (good and _is_there(Path(path), status)):
             agent.demolish(sandbox.id)
             state = None
         if state is None:

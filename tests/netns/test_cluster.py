@@ -1,32 +1,324 @@
-"""Nodes of a cluster, each with an agent on one API server: the flat plane between sandboxes."""
+"""Nodes of a cluster, each with an agent on one API server, and all that may happen to them."""
 
-from collections.abc import Callable
+import json
+from collections.abc import Iterator
+from functools import partial
 
 import pytest
 
-from support.host import Host
-from support.nodes import Nodes
-from support.traffic import reach, serve, tcp
+from support.host import until
+from support.nodes import Node, Nodes
+from support.traffic import Place, Stream, icmp, reach, serve, tcp, uninterrupted
+
+V4, V6 = "10.1.{}.0/24", "fd01:0:0:{}::/64"
+
+
+@pytest.fixture(scope="module")
+def shared() -> Iterator[Nodes]:
+    """Nodes a and b with a share each of the network `default`."""
+    with Nodes() as cluster:
+        cluster.api.network("default", "10.1.0.0/16", "fd01::/48")
+        for number, name in enumerate("ab", start=1):
+            cluster.api.share("default", name, V4.format(number), V6.format(number))
+            cluster.node(name, number)
+        yield cluster
 
 
 @pytest.fixture
-def cluster(make_host: Callable[..., Host]) -> Nodes:
-    """Two nodes with a share each of the network `default`."""
-    cluster = Nodes(make_host)
-    cluster.api.network("default", "10.1.0.0/16", "fd01::/48")
-    cluster.api.share("default", "a", "10.1.1.0/24", "fd01:0:0:1::/64")
-    cluster.api.share("default", "b", "10.1.2.0/24", "fd01:0:0:2::/64")
-    cluster.node("a", 1)
-    cluster.node("b", 2)
+def cluster(shared: Nodes) -> Iterator[Nodes]:
+    """The same, as it was at the beginning."""
+    yield shared
+    for name in shared.api.names("PodSandbox"):
+        shared.delete(name)
+    for node in shared.nodes.values():
+        if not node.answers():
+            node.agent()
+
+
+@pytest.fixture
+def pair(cluster: Nodes) -> Nodes:
+    """With sandboxes web on a and client on b."""
+    cluster.sandbox("web", "a")
+    cluster.sandbox("client", "b")
+    reach(cluster.place("client"), icmp(cluster.ip("web")))
     return cluster
 
 
-def test_sandboxes_of_two_nodes_see_each_others_addresses(cluster: Nodes) -> None:
-    for name, node in ("web", "a"), ("client", "b"):
-        cluster.api.sandbox(name, node)
-    for name in ("web", "client"):
-        cluster.api.wait_ready("PodSandbox", name)
-    with serve(cluster.place("web"), 80):
-        for family in (0, 1):
-            answer = reach(cluster.place("client"), tcp(cluster.ip("web", family), 80))
-            assert answer.peer == cluster.ip("client", family)
+def node(cluster: Nodes, name: str) -> Node:
+    return cluster.nodes[name]
+
+
+def renumber(node: Node, old: str, new: str) -> None:
+    """Give the node another address; its default route goes along with the old one."""
+    node.host.run(
+        ["ip", "-batch", "-"],
+        input=f"address delete {old}/24 dev eth0\naddress add {new}/24 dev eth0\n"
+        "route add default via 192.0.2.254\n",
+    )
+
+
+def namespaces(node: Node) -> list[str]:
+    """The names of its pinned network namespaces."""
+    said = node.host.run(["ip", "netns"], check=False).stdout
+    return [line.split()[0] for line in said.splitlines()]
+
+
+# --- other nodes ---
+
+
+def test_a_node_that_joins_and_leaves_is_followed(cluster: Nodes) -> None:
+    """S23: routes come and go; nobody else writes anything because of it."""
+    a = node(cluster, "a")
+    cluster.api.share("default", "c", V4.format(3), V6.format(3))
+    cluster.api.set_status(
+        "NodeSubnet", "default.c", {"nodeAddresses": ["192.0.2.3", "2001:db8:0:2::3"]}
+    )
+    a.follows(V4.format(3), "192.0.2.3")
+    a.follows(V6.format(3), "2001:db8:0:2::3")
+    until(
+        lambda: cluster.api.condition("NodeSubnet", "default.a", "Reachable")["status"] == "True",
+        "every node to be reachable",
+    )
+    before = len(cluster.api.writes())
+    for count in range(20):
+        cluster.api.set_status(
+            "NodeSubnet",
+            "default.c",
+            {"nodeAddresses": ["192.0.2.3", "2001:db8:0:2::3"], "addressesUsed": count},
+        )
+    cluster.api.delete("NodeSubnet", "default.c")
+    a.follows(V4.format(3), None)
+    a.follows(V6.format(3), None)
+    assert len(cluster.api.writes()) == before
+
+
+def test_a_node_whose_address_changes_is_followed(pair: Nodes) -> None:
+    """S23, S40: docker restart renumbers kind's nodes; here while the agent runs."""
+    a, b = node(pair, "a"), node(pair, "b")
+    renumber(b, "192.0.2.2", "192.0.2.77")
+    a.follows(V4.format(2), "192.0.2.77")
+    reach(pair.place("client"), icmp(pair.ip("web")))
+    renumber(b, "192.0.2.77", "192.0.2.2")
+    a.follows(V4.format(2), "192.0.2.2")
+    reach(pair.place("client"), icmp(pair.ip("web")))
+
+
+def test_a_share_that_moves_takes_its_sandboxes_along(pair: Nodes) -> None:
+    """S23: the node joined again with other addresses; sandboxes there are built anew."""
+    a, before = node(pair, "a"), pair.api.status("PodSandbox", "client")["netns"]
+    pair.api.delete("NodeSubnet", "default.b")
+    pair.api.share("default", "b", V4.format(9), V6.format(9))
+    a.follows(V4.format(9), "192.0.2.2")
+    a.follows(V4.format(2), None)
+    until(lambda: pair.ip("client").startswith("10.1.9."), "the sandbox to have another address")
+    assert pair.api.status("PodSandbox", "client")["netns"] != before
+    with serve(pair.place("web"), 80):
+        assert reach(pair.place("client"), tcp(pair.ip("web"), 80)).peer == pair.ip("client")
+    pair.delete("client")
+    pair.api.delete("NodeSubnet", "default.b")
+    pair.api.share("default", "b", V4.format(2), V6.format(2))
+    a.follows(V4.format(2), "192.0.2.2")
+
+
+def test_a_node_on_another_link_is_refused_with_a_sentence(cluster: Nodes) -> None:
+    a = node(cluster, "a")
+    cluster.api.share("default", "c", V4.format(3))
+    cluster.api.set_status("NodeSubnet", "default.c", {"nodeAddresses": ["203.0.113.3", "?"]})
+
+    def refused() -> bool:
+        found = cluster.api.condition("NodeSubnet", "default.a", "Reachable")
+        return found.get("reason") == "NotOnLink" and "node c (203.0.113.3)" in found["message"]
+
+    until(refused, "the condition to say so")
+    a.follows(V4.format(3), "unreachable")
+    cluster.api.delete("NodeSubnet", "default.c")
+    a.follows(V4.format(3), None)
+    until(
+        lambda: cluster.api.condition("NodeSubnet", "default.a", "Reachable")["status"] == "True",
+        "every node to be reachable again",
+    )
+
+
+# --- objects ---
+
+
+def test_two_of_one_name_one_after_the_other(cluster: Nodes) -> None:
+    """The first one is taken down, whole, before the second one is built."""
+    cluster.sandbox("web", "a")
+    first = cluster.api.status("PodSandbox", "web")
+    cluster.api.delete("PodSandbox", "web")
+    cluster.sandbox("web", "a")
+    second = cluster.api.status("PodSandbox", "web")
+    assert first["sandboxID"] != second["sandboxID"]
+    host = node(cluster, "a").host
+    until(lambda: len(namespaces(node(cluster, "a"))) == 1, "one namespace")
+    assert len([name for name in host.links() if name.startswith("vethpn")]) == 1
+
+
+def test_what_is_held_by_a_finalizer_is_taken_down_and_stays_so(cluster: Nodes) -> None:
+    cluster.api.sandbox("held", "a", finalizers=["example.org/held"])
+    status = cluster.api.wait_ready("PodSandbox", "held")
+    cluster.api.delete("PodSandbox", "held")
+    host = node(cluster, "a").host
+    until(lambda: not host.path(status["netns"]["path"]).exists(), "it to be taken down")
+    cluster.api.repeat()
+    cluster.api.forget()
+    cluster.api.cut()
+    cluster.sandbox("other", "a")
+    assert len(namespaces(node(cluster, "a"))) == 1
+    cluster.api.sandbox("held", "a")  # its finalizers are gone
+    cluster.api.delete("PodSandbox", "held")
+
+
+def test_a_network_in_use_stays_until_the_last_sandbox_goes(cluster: Nodes) -> None:
+    api, host = cluster.api, node(cluster, "a").host
+    api.network("blue", "10.3.0.0/16")
+    api.share("blue", "a", "10.3.1.0/24")
+    cluster.sandbox("one", "a", "blue")
+    cluster.sandbox("two", "a", "blue")
+    bridge = api.status("PodSandbox", "one")["interfaces"][0]["bridge"]
+    api.delete("PodNetwork", "blue")
+    api.delete("NodeSubnet", "blue.a")
+    a = node(cluster, "a")
+    until(lambda: "deletionTimestamp" in a.json("get", "pnet", "blue")["metadata"], "a to know")
+    api.sandbox("three", "a", "blue")
+    until(
+        lambda: "was deleted" in api.condition("PodSandbox", "three").get("message", ""),
+        "the third one to be refused",
+    )
+    with serve(cluster.place("one"), 80):
+        assert reach(cluster.place("two"), tcp(cluster.ip("one"), 80)).peer == cluster.ip("two")
+    for name in ("one", "two", "three"):
+        cluster.delete(name)
+    until(lambda: bridge not in host.links(), "the bridge to be gone")
+
+
+def test_the_socket_writes_no_objects(cluster: Nodes) -> None:
+    done = node(cluster, "a").apply('{"apiVersion": "podnet.dev/v1alpha1"}', check=False)
+    assert done.returncode == 1
+    assert "kubectl apply" in done.stderr
+
+
+# --- the API server ---
+
+
+def test_streams_that_break_lose_nothing(cluster: Nodes) -> None:
+    """S38: cut in the middle, history forgotten (410), everything told twice, a renewed token."""
+    api = cluster.api
+    for number, trouble in enumerate((api.cut, api.forget, api.repeat, api.cut)):
+        trouble()
+        if trouble == api.forget:
+            api.cut()
+        cluster.sandbox(f"s{number}", "a")
+    folder = "/run/secrets/kubernetes.io/serviceaccount/token"
+    for each in cluster.nodes.values():
+        each.host.path(folder).write_text("renewed")
+    api.accept_only("renewed")
+    api.cut()
+    cluster.sandbox("s4", "b")
+    api.delete("PodSandbox", "s0")
+    api.refuse(500, 5)
+    api.cut()
+    until(lambda: len(namespaces(node(cluster, "a"))) == 3, "one to be gone")
+
+
+def test_an_outage_changes_nothing_that_runs(pair: Nodes) -> None:
+    """S37: and an agent that is restarted in one goes on, what changed meanwhile is made up for."""
+    api, a = pair.api, node(pair, "a")
+    doomed = pair.sandbox("doomed", "a")
+    doomed_path = api.status("PodSandbox", "doomed")["netns"]["path"]
+    pair.sandbox("twice", "a")
+    twice = api.status("PodSandbox", "twice")["sandboxID"]
+    with serve(pair.place("web"), 80), Stream(pair.place("client"), pair.ip("web"), 80) as stream:
+        api.stop()
+        a.restart()
+        reach(pair.place("client"), icmp(doomed))
+        api.delete("PodSandbox", "doomed")
+        api.delete("PodSandbox", "twice")
+        api.sandbox("twice", "a")
+        api.sandbox("late", "a")
+        assert a.host.path(doomed_path).exists()
+        api.start()
+        api.wait_ready("PodSandbox", "late")
+        until(lambda: api.status("PodSandbox", "twice").get("sandboxID", twice) != twice, "it anew")
+        until(lambda: not a.host.path(doomed_path).exists(), "the deleted one to be gone")
+        uninterrupted(stream)
+
+
+def test_a_node_boots_without_the_api_server(pair: Nodes) -> None:
+    """S37: from what it knew last; its sandboxes reach the other node."""
+    api, a = pair.api, node(pair, "a")
+    web = api.get("PodSandbox", "web")
+    assert web is not None
+
+    def uids_on_disk() -> list[str]:
+        kept = json.loads(a.host.path("/var/lib/podnet/cluster.json").read_text())
+        return [each["metadata"]["uid"] for each in kept["objects"] if each["kind"] == "PodSandbox"]
+
+    until(lambda: uids_on_disk() == [web["metadata"]["uid"]], "the sandbox to be on disk")
+    api.stop()
+    a.wipe()
+    a.agent()
+    (name,) = until(lambda: namespaces(a), "the sandbox", 10)
+    a.follows(V4.format(2), "192.0.2.2")
+    reach(Place(a.host, f"/run/netns/{name}"), icmp(pair.ip("client")))
+    api.start()
+    assert api.wait_ready("PodSandbox", "web")["sandboxID"] in name
+
+
+def test_a_broken_cache_is_no_obstacle(cluster: Nodes) -> None:
+    """S10: a file cut short by a power failure, or another node's."""
+    a = node(cluster, "a")
+    for text in ('{"node": "a", "obj', '{"node": "z", "objects": []}', ""):
+        a.wipe()
+        a.host.path("/var/lib/podnet/cluster.json").write_text(text)
+        a.agent()
+        a.follows(V4.format(2), "192.0.2.2")
+    cluster.sandbox("web", "a")
+
+
+def test_deleted_kinds_are_an_outage(pair: Nodes) -> None:
+    """The CRDs are deleted under running agents: what is attached stays and keeps talking."""
+    api, a = pair.api, node(pair, "a")
+    pair.sandbox("near", "a")
+    with serve(pair.place("web"), 80):
+        near = Stream(pair.place("near"), pair.ip("web"), 80)
+        far = Stream(pair.place("client"), pair.ip("web"), 80)
+        with near, far:
+            for plural in ("podnetworks", "nodesubnets"):
+                api.drop_kind(plural)
+            for plural in ("podnetworks", "nodesubnets"):
+                words = f"does not know {plural}"
+                until(partial(lambda words: words in a.log(), words), f"a log with: {words}")
+            a.restart()
+            assert a.routes()[V4.format(2)] == "192.0.2.2"
+            uninterrupted(far)
+            for plural in ("podnetworks", "nodesubnets"):
+                api.restore_kind(plural)
+            api.network("default", "10.1.0.0/16", "fd01::/48")
+            for number, name in enumerate("ab", start=1):
+                api.share("default", name, V4.format(number), V6.format(number))
+            for name in "ab":
+                api.wait_ready("NodeSubnet", f"default.{name}", 40)
+            uninterrupted(near)
+    a.follows(V4.format(2), "192.0.2.2")
+    pair.sandbox("new", "a")
+
+
+# --- what is told ---
+
+
+def test_a_status_is_written_when_it_differs_and_only_then(pair: Nodes) -> None:
+    api, a = pair.api, node(pair, "a")
+    until(lambda: api.status("NodeSubnet", "default.a")["addressesUsed"] == 1, "the number", 15)
+    before = len(api.writes())
+    a.restart()
+    api.repeat()
+    api.cut()
+    pair.sandbox("later", "b")
+    mine = [path for path in api.writes()[before:] if "web" in path or "default.a" in path]
+    assert mine == []
+    right = api.status("PodSandbox", "web")
+    api.set_status("PodSandbox", "web", {"phase": "Failed"})
+    until(lambda: api.status("PodSandbox", "web")["phase"] == "Running", "it to be put right")
+    assert api.status("PodSandbox", "web")["podIPs"] == right["podIPs"]

@@ -68,6 +68,7 @@ def do(node: Node, *commands: str) -> None:
         "ip route add 10.9.0.0/16 dev podnet0 proto 142",
         "ip link set eth0 mtu 1400",
         "ip link set eth0 down",
+        "ip address add 203.0.113.9/24 dev eth0",
         "ip route del default",
         "ip route add default dev eth0 metric 5",
         "sysctl -qw net.ipv4.ip_forward=0",
@@ -107,6 +108,15 @@ def test_what_concerns_us_is_heard_at_once(node: Node, command: str) -> None:
                 "ip link del va",
             ),
             id="somebody's links come and go",
+        ),
+        pytest.param(
+            (
+                "ip address change 192.0.2.1/24 dev eth0 valid_lft 9000 preferred_lft 9000",
+                "ip address add 192.0.2.99/24 dev eth0",
+                "ip address add 2001:db8:0:2::99/64 dev eth0 nodad preferred_lft 0",
+                "ip address del 192.0.2.99/24 dev eth0",
+            ),
+            id="the uplink's addresses are told again or do not last",
         ),
         pytest.param(
             (

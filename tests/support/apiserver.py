@@ -14,6 +14,7 @@ import socket
 import ssl
 import sys
 import uuid
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -91,15 +92,28 @@ class ApiServer:
         spec = {"podNetwork": network, "nodeName": node, "podCIDRs": list(pod_cidrs)}
         return self.put("NodeSubnet", f"{network}.{node}", spec)
 
-    def sandbox(self, name: str, node: str, network: Body | str = "default", **spec: Any) -> Body:
+    def sandbox(
+        self,
+        name: str,
+        node: str,
+        network: Body | str = "default",
+        finalizers: Sequence[str] = (),
+        **spec: Any,
+    ) -> Body:
         """A PodSandbox in bridge mode on that network, or with all of spec.network given."""
         wanted = {"podNetwork": network} if isinstance(network, str) else network
         spec = {"nodeName": node, "network": wanted, **spec}
-        return self.put("PodSandbox", name, spec, namespace="default")
+        held = {"finalizers": [*finalizers]} if finalizers else {}
+        return self.put("PodSandbox", name, spec, namespace="default", **held)
 
     def get(self, kind: str, name: str) -> Body | None:
         """The object, with its status."""
         found: Body | None = self.control("get", _key(kind, name))
+        return found
+
+    def names(self, kind: str) -> list[str]:
+        """Of all objects of that kind."""
+        found: list[str] = self.control("names", PLURALS[kind])
         return found
 
     def status(self, kind: str, name: str) -> Body:
@@ -438,6 +452,8 @@ def main(address: str) -> None:
                 answer = await state.put(value)
             case "get":
                 answer = state.objects.get(tuple(value))
+            case "names":
+                answer = [key[2] for key in state.objects if key[0] == value]
             case "delete":
                 await state.delete(tuple(value))
             case "status":

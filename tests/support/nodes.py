@@ -1,11 +1,11 @@
 """Nodes of a cluster without Kubernetes: private hosts on one switch, an API server, agents."""
 
 import sys
-from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 from support.apiserver import ApiServer
-from support.host import Host
+from support.host import Host, until
 from support.podnet import Podnet
 from support.traffic import Place
 from support.wire import End, Switch
@@ -25,28 +25,76 @@ class Node(Podnet):
         """Its own, in IPv4."""
         return str(self.end.ipv4.ip)
 
-    def routes(self, family: str = "-4") -> dict[str, str]:
+    def routes(self) -> dict[str, str]:
         """The routes of podnet's in its main table: where each leads."""
-        found = self.host.ip_json(family, "route", "show", "proto", "142")
-        return {route["dst"]: route.get("gateway") or route.get("type", "") for route in found}
+        return {
+            route["dst"]: route.get("gateway") or route["type"]
+            for family in ("-4", "-6")
+            for route in self.host.ip_json(family, "route", "show", "proto", "142")
+        }
+
+    def follows(self, destination: str, way: str | None) -> None:
+        """Wait until its route to that share leads there, or is gone."""
+        until(
+            lambda: self.routes().get(destination) == way,
+            f"{self.name}'s route to {destination} to be {way}; it has {self.routes()}",
+        )
+
+    def wipe(self) -> None:
+        """All that a reboot takes, but the cable: processes, mounts and files of /run, rules."""
+        self.kill()
+        script = (
+            "kill -KILL $(ps -eo pid= | grep -vwE '1|'$$);"
+            "for mount in $(grep -oE ' /run/(netns|podnet)[^ ]*' /proc/mounts | tac);"
+            " do umount -l $mount; done; rm -rf /run/netns /run/podnet; nft flush ruleset;"
+            "for link in $(ls /sys/class/net | grep -vwE 'lo|eth0'); do ip link del $link; done;"
+            "for family in -4 -6; do ip $family route flush proto 142; done;"
+            "sysctl -qw net.ipv4.ip_forward=0"
+        )
+        self.host.run(["sh", "-c", script], check=False)
+        until(lambda: set(self.host.links()) == {"lo", "eth0"}, "a fresh machine")
 
 
 class Nodes:
-    """Without any when it is made."""
+    """Without any when it is made. A context manager: they end with the block."""
 
-    def __init__(self, make_host: Callable[..., Host]) -> None:
-        self._make_host = make_host
-        self.outside = make_host("outside")
-        self.switch = Switch(self.outside)
-        self.api = ApiServer(self.outside, str(self.switch.gateways[0]))
+    def __init__(self) -> None:
+        self._hosts = ExitStack()
+        try:
+            self.outside = self._hosts.enter_context(Host("outside"))
+            self.switch = Switch(self.outside)
+            self.api = ApiServer(self.outside, str(self.switch.gateways[0]))
+        except BaseException:
+            self._hosts.close()
+            raise
         self.nodes: dict[str, Node] = {}
+
+    def __enter__(self) -> "Nodes":
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._hosts.close()
 
     def node(self, name: str, number: int, **options: bool) -> Node:
         """A new node with a running agent."""
-        host = self._make_host(name, **options)
+        host = self._hosts.enter_context(Host(name, **options))
         node = self.nodes[name] = Node(self.api, self.switch.plug(host, number), name)
         node.agent()
         return node
+
+    def sandbox(self, name: str, node: str, *args: object, **spec: object) -> str:
+        """A PodSandbox that is ready: its IPv4 address."""
+        self.api.sandbox(name, node, *args, **spec)  # type: ignore[arg-type]
+        self.api.wait_ready("PodSandbox", name)
+        return self.ip(name)
+
+    def delete(self, name: str) -> None:
+        """Delete a PodSandbox and wait until nothing is left of it on its node."""
+        body = self.api.get("PodSandbox", name)
+        self.api.delete("PodSandbox", name)
+        if body and (path := body["status"].get("netns", {}).get("path")):
+            host = self.nodes[body["spec"]["nodeName"]].host
+            until(lambda: not host.path(path).exists(), f"{name} to be taken down")
 
     def place(self, name: str) -> Place:
         """Where the traffic of a sandbox begins and ends."""

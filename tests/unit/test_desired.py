@@ -349,3 +349,48 @@ def test_addresses_keep_the_prefix_of_their_subnet() -> None:
     objects = attachment_objects(NETWORK, attachment())
     (address,) = [thing for thing in objects if isinstance(thing, Address)]
     assert address.interface.network == V4
+
+
+ROUTED = replace(
+    DUAL,
+    pod_cidrs=(ip_network("172.17.1.0/24"), ip_network("fd00:17:0:1::/80")),
+    on_link=False,
+    isolated_ports=True,
+    masquerade_neighbours=False,
+    closed=False,
+)
+"""Of a cluster's network on one node."""
+
+
+def test_a_pod_without_neighbours_has_a_way_to_its_gateway_first() -> None:
+    alone = attachment(26, "172.17.1.2/32", "fd00:17:0:1::2/128")
+    found = lines(attachment_objects(ROUTED, alone))
+    assert [line for line in found if " address " in line or " route " in line][1:] == [
+        "ip -n podnet-web address replace 172.17.1.2/32 dev eth0 broadcast +",
+        "ip -n podnet-web address replace fd00:17:0:1::2/128 dev eth0 nodad",
+        "ip -n podnet-web route replace 172.17.1.1/32 dev eth0 proto 142",
+        "ip -n podnet-web route replace fd00:17:0:1::1/128 dev eth0 proto 142",
+        "ip -n podnet-web route replace default via 172.17.1.1 dev eth0 proto 142",
+        "ip -n podnet-web route replace ::/0 via fd00:17:0:1::1 dev eth0 proto 142",
+    ]
+    assert "ip link set vethpn1a type bridge_slave hairpin off isolated on" in found
+    routes = [line for line in undoing(attachment_objects(ROUTED, alone)) if " route " in line]
+    assert routes == []  # they go with the pair
+
+
+def test_one_attached_by_hand_reaches_all_of_the_network() -> None:
+    by_hand = attachment(26, "172.17.1.2/32", routes=(), by_hand=True, ifname="eth1")
+    found = lines(attachment_objects(ROUTED, by_hand))
+    assert found[-2:] == [
+        "ip -n podnet-web route replace 172.17.1.1/32 dev eth1 proto 142",
+        "ip -n podnet-web route replace 172.17.0.0/16 via 172.17.1.1 dev eth1 proto 142",
+    ]
+
+
+def test_routes_to_other_nodes_are_the_networks() -> None:
+    way = Route(destination=ip_network("172.17.2.0/24"), gateway=V4[9], ifname="eth0", cause="x")
+    network = replace(ROUTED, routes=(way,))
+    assert set(network_objects(network)) - set(network_objects(ROUTED)) == {way}
+    closed = "nft 'add element inet podnet pn_closed { podnet0 }'"
+    assert closed not in lines(network_objects(network))
+    assert closed in lines(network_objects(DUAL))

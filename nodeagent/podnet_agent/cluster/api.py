@@ -3,10 +3,12 @@
 A client library would cost 16 MiB on every node, for three kinds of requests.
 """
 
+import asyncio
 import json
 import logging
 import os
 import random
+import socket
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -14,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import aiohttp
+from aiohttp.connector import AddrInfoType
 
 from podnet.errors import PodNetError, Retryable
 from podnet.kinds import CLUSTER_KINDS, GROUP, VERSION, Kind
@@ -32,6 +35,13 @@ SILENCE_SECONDS = 90.0
 """A watch says something once a minute, if only a bookmark: one that does not is dead."""
 SHORTEST_WATCH_SECONDS, LONGEST_WATCH_SECONDS = 300, 600
 """So that streams of all nodes do not end together; kube-apiserver's own would be 30 to 60 min."""
+_KEEPALIVE = {
+    (socket.SOL_SOCKET, socket.SO_KEEPALIVE): 1,
+    (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE): 15,
+    (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL): 5,
+    (socket.IPPROTO_TCP, socket.TCP_KEEPCNT): 3,
+}
+"""Half a minute, as client-go's HTTP/2 pings."""
 PAGE = 500
 """Objects an answer to a list, as of client-go's pager."""
 
@@ -44,10 +54,6 @@ class ApiError(Retryable):
     def __init__(self, code: int, sentence: str) -> None:
         super().__init__(sentence)
         self.code = code
-
-
-class Gone(ApiError):
-    """What is asked for was forgotten by the server: list again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +80,7 @@ class Api:
     def __init__(self, url: str, account: Path) -> None:
         self._url, self._account = url, account
         self._session: aiohttp.ClientSession | None = None
+        self._under_way: set[asyncio.Timeout] = set()  # of every request; none is ever due
         self._trusted: tuple[int, ssl.SSLContext] | None = None  # with the file's time
 
     @classmethod
@@ -146,9 +153,15 @@ class Api:
             return answer
 
     async def close(self) -> None:
-        """End what is under way."""
-        if self._session:
-            await self._session.close()
+        """End what is under way: with an ApiError for who waits for it. The next one connects anew.
+
+        Also for a node whose own address changed: what goes on from the old one gets no answer.
+        """
+        for limit in self._under_way:
+            limit.reschedule(0)
+        session, self._session = self._session, None
+        if session:
+            await session.close()
 
     @asynccontextmanager
     async def _asking(
@@ -163,27 +176,49 @@ class Api:
         silence = SILENCE_SECONDS if seconds is None else seconds
         timeout = aiohttp.ClientTimeout(seconds, sock_connect=CONNECT_SECONDS, sock_read=silence)
         try:
-            if self._session is None:
-                self._session = aiohttp.ClientSession(headers={"User-Agent": MANAGER})
-            token = (self._account / "token").read_text().strip()
-            headers = {"Authorization": f"Bearer {token}", "Accept": "application/json"}
-            if body is not None:
-                headers["Content-Type"] = "application/apply-patch+yaml"  # JSON is YAML too
-            async with self._session.request(
-                method,
-                self._url + path,
-                params=query,
-                headers=headers,
-                data=None if body is None else json.dumps(body),
-                timeout=timeout,
-                ssl=self._trust(),
-            ) as response:
+            async with (
+                self._to_be_given_up(),
+                self._open().request(
+                    method,
+                    self._url + path,
+                    params=query,
+                    headers=self._headers(body),
+                    data=None if body is None else json.dumps(body),
+                    timeout=timeout,
+                    ssl=self._trust(),
+                ) as response,
+            ):
                 if response.status >= 400:
                     raise _refusal(response.status, await _status(response))
                 yield response
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
             why = str(error) or type(error).__name__
             raise ApiError(0, f"{method} {self._url}{path}: {why}") from error
+
+    @asynccontextmanager
+    async def _to_be_given_up(self) -> AsyncIterator[None]:
+        """TimeoutError in the block as soon as `close` is called."""
+        async with asyncio.timeout(None) as limit:
+            self._under_way.add(limit)
+            try:
+                yield
+            finally:
+                self._under_way.discard(limit)
+
+    def _open(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            connector = aiohttp.TCPConnector(socket_factory=_kept_alive)
+            agent = {"User-Agent": MANAGER}
+            self._session = aiohttp.ClientSession(connector=connector, headers=agent)
+        return self._session
+
+    def _headers(self, body: Body | None) -> dict[str, str]:
+        """The token is read each time: the kubelet renews it."""
+        token = (self._account / "token").read_text().strip()
+        headers = {"Authorization": f"Bearer {token}", "Accept": "application/json"}
+        if body is not None:
+            headers["Content-Type"] = "application/apply-patch+yaml"  # JSON is YAML too
+        return headers
 
     def _trust(self) -> ssl.SSLContext:
         """The authority's certificate, read again when its file is another one."""
@@ -192,6 +227,15 @@ class Api:
         if self._trusted is None or self._trusted[0] != written:
             self._trusted = written, ssl.create_default_context(cafile=str(file))
         return self._trusted[1]
+
+
+def _kept_alive(address: AddrInfoType) -> socket.socket:
+    """A socket that notices by itself when the other side is not there any more."""
+    family, kind, protocol, _, _ = address
+    connection = socket.socket(family, kind, protocol)
+    for option, value in _KEEPALIVE.items():
+        connection.setsockopt(*option, value)
+    return connection
 
 
 def _selected(resource: Resource) -> dict[str, str]:
@@ -208,8 +252,9 @@ async def _status(response: aiohttp.ClientResponse) -> Body:
 
 
 def _refusal(code: int, status: Body) -> ApiError:
-    sentence = f"the API server answers {code}: {status.get('message') or 'no reason given'}"
-    return Gone(code, sentence) if code == 410 else ApiError(code, sentence)
+    return ApiError(
+        code, f"the API server answers {code}: {status.get('message') or 'no reason given'}"
+    )
 
 
 async def _lines(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:

@@ -7,10 +7,11 @@ here. A server that is away, or does not know the kind any more, changes nothing
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
-from podnet_agent.cluster.api import Api, ApiError, Gone, Resource, resource
+from podnet_agent.cluster.api import Api, ApiError, Resource, resource
 from podnet_agent.cluster.backoff import Backoff
 from podnet_agent.cluster.cache import Cache
 from podnet_agent.objects import Body, Name, Objects, name_of
@@ -19,7 +20,11 @@ log = logging.getLogger(__name__)
 
 FIRST_SECONDS = 5.0
 """How long a node that boots waits for the server, before it takes what it knew last."""
-FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.2, 30.0
+FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.2, 10.0
+SHORT_SECONDS = 1.0
+"""A stream that ends sooner counts as failed."""
+FORGOTTEN = (400, 404, 410)
+"""Answers that say: list again. The kind went, its schema changed, history was compacted."""
 DOUBT_SECONDS = 2.0
 """How long a network or a share that was deleted is in doubt. The server deletes all objects of a
 kind before the kind itself; then it does not know the kind, and nothing was meant by it."""
@@ -60,7 +65,8 @@ class Mirror:
         self._versions: dict[str, str] = {}  # by kind: where its watch goes on
         self._unsettled: dict[Name, None] = {}
         self._held: set[Name] = set()
-        self._doubtful: dict[str, dict[Name, str]] = {}  # by kind: the uid that was deleted
+        self._doubtful: dict[Name, str] = {}  # deleted, as was told: the uid
+        self._doubt = asyncio.Event()
         self._wake = asyncio.Event()
         self._changed = asyncio.Event()  # since it was written to disk
         self._left = False
@@ -96,6 +102,7 @@ class Mirror:
         async with asyncio.TaskGroup() as group:
             for each in self._resources:
                 group.create_task(self._follow(each))
+            group.create_task(self._doubting())
             group.create_task(self._settling())
             group.create_task(self._keeping())
 
@@ -124,40 +131,23 @@ class Mirror:
             try:
                 if kind not in self._versions:
                     await self._ask(each)
-                    backoff.succeed()
                 await self._watch(each, backoff)
-            except Gone:
-                del self._versions[kind]
             except ApiError as error:
-                if error.code in (400, 404):  # the kind went, or its schema changed
+                if error.code in FORGOTTEN:
                     self._versions.pop(kind, None)
                 pause = backoff.pause()
                 log.warning("%s, again in %.1f s: %s", each.kind.plural, pause, error)
                 await asyncio.sleep(pause)
 
     async def _watch(self, each: Resource, backoff: Backoff) -> None:
-        """Until the stream ends or, after a deletion that is in doubt, until that is cleared."""
-        kind = each.kind.kind
-        events = self._api.watch(each, self._versions[kind])
-        async with contextlib.aclosing(events):
-            coming = asyncio.create_task(_next(events))
-            try:
-                while True:
-                    timeout = DOUBT_SECONDS if self._doubtful.get(kind) else None
-                    done, _ = await asyncio.wait({coming}, timeout=timeout)
-                    if not done:
-                        await self._clear_up(each)
-                        continue
-                    event = coming.result()
-                    if event is None:
-                        return
-                    coming = asyncio.create_task(_next(events))
-                    self._hear(kind, *event)
-                    backoff.succeed()
-            finally:
-                coming.cancel()
-                with contextlib.suppress(asyncio.CancelledError, ApiError):
-                    await coming
+        """Until the server ends the stream; ApiError where it does so at once."""
+        kind, begun = each.kind.kind, time.monotonic()
+        async with contextlib.aclosing(self._api.watch(each, self._versions[kind])) as events:
+            async for what, body in events:
+                self._hear(kind, what, body)
+                backoff.succeed()
+        if time.monotonic() - begun < SHORT_SECONDS:
+            raise ApiError(0, "the API server ended the stream at once")
 
     def _hear(self, kind: str, what: str, body: Body) -> None:
         if what in ("ADDED", "MODIFIED"):
@@ -165,21 +155,38 @@ class Mirror:
         elif what == "DELETED" and kind == SANDBOX:
             self._drop(name_of(body))
         elif what == "DELETED":
-            self._doubtful.setdefault(kind, {})[name_of(body)] = body["metadata"]["uid"]
+            self._doubtful[name_of(body)] = body["metadata"]["uid"]
+            self._doubt.set()
         version = body["metadata"].get("resourceVersion")
         if version:
             self._versions[kind] = version
 
-    async def _clear_up(self, each: Resource) -> None:
-        """They are gone indeed if the server knows the kind still; ApiError if it does not."""
-        if not await self._api.exists(each):
-            raise ApiError(404, f"the server does not know {each.kind.plural} any more")
-        for name, uid in self._doubtful.pop(each.kind.kind).items():
-            if name in self._there and self._there[name]["metadata"]["uid"] == uid:
+    async def _doubting(self) -> None:
+        while True:
+            await self._doubt.wait()
+            self._doubt.clear()
+            await asyncio.sleep(DOUBT_SECONDS)
+            for each in self._resources:
+                names = [name for name in self._doubtful if name[0] == each.kind.kind]
+                if names:
+                    await self._clear_up(each, names)
+
+    async def _clear_up(self, each: Resource, names: Sequence[Name]) -> None:
+        """They are gone indeed if the server knows the kind still."""
+        try:
+            known = await self._api.exists(each)
+        except ApiError:  # ask again
+            self._doubt.set()
+            return
+        if not known:
+            log.warning("the API server does not know %s any more: they stay", each.kind.plural)
+        for name in names:
+            uid = self._doubtful.pop(name, None)
+            there = self._there.get(name)
+            if known and there and there["metadata"]["uid"] == uid:
                 self._drop(name)
 
     def _replace(self, kind: str, bodies: Sequence[Body]) -> None:
-        self._doubtful.pop(kind, None)
         for body in bodies:
             self._put(body)
         gone = {name for name in self._there if name[0] == kind} - {name_of(b) for b in bodies}
@@ -199,6 +206,7 @@ class Mirror:
             self._note(name)
 
     def _drop(self, name: Name) -> None:
+        self._doubtful.pop(name, None)
         if self._there.pop(name, None) is not None:
             self._note(name)
 
@@ -263,10 +271,6 @@ class Mirror:
             await asyncio.sleep(KEEP_SECONDS)
             self._changed.clear()
             await self._read(self._cache.save, list(self._there.values()))
-
-
-async def _next(events: AsyncIterator[tuple[str, Body]]) -> tuple[str, Body] | None:
-    return await anext(events, None)
 
 
 def _is_going(body: Body) -> bool:

@@ -2,7 +2,7 @@
 
 import contextlib
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
 from typing import Any, TypeVar
@@ -44,6 +44,7 @@ class ClusterNetworks(Networks):
     def __init__(self, agent: Agent, write: Write, objects: Objects, node: str) -> None:
         super().__init__(agent, write, objects)
         self._node = node
+        self.moved: Callable[[], Awaitable[None]] = _nothing  # the node's own addresses changed
         self._parsed: dict[str, Parsed] = {}
         self._broken: dict[str, PodNetError] = {}  # NodeSubnets that say nothing
         self._unreached: dict[str, tuple[Unreached, ...]] = {}
@@ -57,7 +58,11 @@ class ClusterNetworks(Networks):
     async def refresh(self) -> bool:
         """As of every machine, with the other nodes as they are now."""
         self._parse()
-        return await super().refresh()
+        before = self._machine[0].links
+        new = await super().refresh()
+        if self._machine[0].links != before:
+            await self.moved()
+        return new
 
     async def need(self, name: str) -> None:
         """As of every machine; one that is going to be deleted takes nobody any more."""
@@ -176,6 +181,10 @@ class ClusterNetworks(Networks):
             "addressesUsed": used,
             "conditions": conditions(claims, before, meta["generation"], timestamp()),
         }
+
+
+async def _nothing() -> None:
+    pass
 
 
 def _parsed(body: Body) -> Parsed:

@@ -49,8 +49,7 @@ class Reporter:
             async with contextlib.aclosing(self._objects.watch(kind)) as events:
                 async for what, body in events:
                     if what == "DELETED":
-                        self._there.pop(name_of(body), None)
-                        self._accepted.pop(name_of(body), None)
+                        self._forget(name_of(body), body["metadata"]["uid"])
                     elif what != "BOOKMARK":
                         self._consider(name_of(body))
 
@@ -58,6 +57,13 @@ class Reporter:
         if self._group and name not in self._telling and self._untold(name) is not None:
             self._telling.add(name)
             self._group.create_task(self._tell(name))
+
+    def _forget(self, name: Name, uid: str) -> None:
+        """That object is gone; another one of its name may be there already."""
+        there = self._there.get(name)
+        if there and there["metadata"]["uid"] == uid:
+            del self._there[name]
+            self._accepted.pop(name, None)
 
     def _untold(self, name: Name) -> Body | None:
         """The object's status, if the server should be told."""
@@ -84,7 +90,7 @@ class Reporter:
                     answer = await self._api.apply_status(body | {"status": status})
             except ApiError as error:
                 if error.code in (404, 409):  # it is gone, or another one: the watch will say
-                    self._there.pop(name, None)
+                    self._forget(name, meta["uid"])
                     break
                 pause = backoff.pause()
                 log.warning("status of %s %s/%s, again in %.1f s: %s", *name, pause, error)
@@ -96,6 +102,7 @@ class Reporter:
             if name in self._there:
                 self._there[name] = {"metadata": answer["metadata"], "status": after}
         self._telling.discard(name)
+        self._consider(name)
 
 
 def _says(there: Mapping[str, Any], status: Mapping[str, Any]) -> bool:

@@ -63,6 +63,7 @@ class ClusterService(Service):
         self._mirror = Mirror(member.api, member.node, objects, member.cache, in_use, threads.read)
         self._reporter = Reporter(member.api, objects)
         self._mirror.seen = self._reporter.seen
+        networks.moved = member.api.close
 
     def object_changed(self, name: Name) -> None:
         """An object was written or went."""
