@@ -23,6 +23,9 @@ FORWARDING = (
     "net/bridge/*",
 )
 
+KIND_CGROUP = "kind-cluster"
+"""Of a kind cluster (tests/kind/cluster/dockerd)."""
+
 
 def machine_state() -> dict[str, object]:
     """The machine's network, rules, settings, namespaces, mounts and control groups of ours.
@@ -89,6 +92,8 @@ def _cgroups() -> Iterator[str]:
         for parent, below, _ in os.walk(where):
             for name in list(below):
                 if name.startswith(keeper.CGROUP_PREFIX) and keeper.keeper_lives(name):
+                    below.remove(name)
+                elif name == KIND_CGROUP:  # a cluster stays, and its nodes have groups of theirs
                     below.remove(name)
                 elif "podnet" in name:
                     yield f"{parent}/{name}"
