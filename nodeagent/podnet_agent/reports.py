@@ -35,7 +35,7 @@ class Report:
             network = Claim("NetworkReady", False, "InterfaceMissing", sentence)
         claims = [
             network,
-            Claim("ContainersReady", not idle, "NotRunning" if idle else "Running"),
+            Claim("ContainersReady", not idle, _reason(idle), _why_not(self.states)),
             Claim("Ready", ready, now, _why_not(self.states) if not ready else ""),
         ]
         return {
@@ -80,6 +80,12 @@ def inode_of(netns: Netns) -> int | None:
 def _conditions(body: Body, claims: list[Claim]) -> list[Body]:
     before = body["status"].get("conditions", [])
     return conditions(claims, before, body["metadata"]["generation"], timestamp())
+
+
+def _reason(idle: list[Body]) -> str:
+    """Why they don't run, in one word: the first one's."""
+    said = [state["reason"] for state in idle if state.get("reason")]
+    return (said or ["NotRunning"])[0] if idle else "Running"
 
 
 def _why_not(states: tuple[Body, ...]) -> str:

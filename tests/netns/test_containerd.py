@@ -93,6 +93,9 @@ def test_an_image_that_is_missing_is_said_and_taken_when_it_comes(node: Node) ->
     found = state(podnet, "missing")
     assert found["reason"] == "ImageNotPresent", found
     assert found["state"] == "waiting"
+    condition = podnet.condition("missing", what="ContainersReady")
+    assert (condition["status"], condition["reason"]) == ("False", "ImageNotPresent")
+    assert found["message"] in condition["message"]
     assert found["message"].startswith("image docker.io/library/missing:3 is not on this node")
     assert node.containerd.left() == []
     node.containerd.import_busybox("docker.io/library/missing:3")
