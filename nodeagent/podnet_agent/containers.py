@@ -38,7 +38,8 @@ from podnet_agent.paths import Paths
 from podnet_agent.runs import Run, files_of
 from podnet_agent.runtime import CannotRun, Files, ImageNotPresent, Runtime
 
-CGROUPS = Path("/sys/fs/cgroup")
+CGROUPS = (Path("/sys/fs/cgroup"), Path("/proc/1/root/sys/fs/cgroup"))
+"""The machine's, as seen from here and by its first process: a pod sees those of its own only."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -284,7 +285,7 @@ class Containers:
         # A bundle is there before its container's group is, and nothing else runs in this loop
         # between the look and the removal: no new container loses its parent.
         if not _names(self._paths.containers):
-            for folder in (CGROUPS, *(CGROUPS / name for name in _names(CGROUPS))):
+            for folder in (each for root in CGROUPS for each in (root, *_folders(root))):
                 with contextlib.suppress(OSError):
                     (folder / "podnet").rmdir()
 
@@ -324,6 +325,14 @@ def _remember(kept: Kept, sandbox: Sandbox, before: Body) -> None:
         if spec.name in kept.containers:
             kept.containers[spec.name] = replace(kept.containers[spec.name], image=spec.image)
     kept.read_status = True
+
+
+def _folders(folder: Path) -> list[Path]:
+    """What is in the folder, as far as it may be read."""
+    try:
+        return list(folder.iterdir())
+    except OSError:
+        return []
 
 
 def _names(folder: Path) -> list[str]:
