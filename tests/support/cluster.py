@@ -36,6 +36,9 @@ class Cluster:
             if self.in_cluster("docker", "image", "inspect", BUSYBOX, check=False).returncode:
                 self.in_cluster("bash", "-c", tar, str(root))
         self._script("load", BUSYBOX)
+        for node in self.nodes():
+            tool = f"{node['metadata']['name']}:/usr/local/bin/busybox"
+            self.in_cluster("docker", "cp", "/bin/busybox", tool)
 
     def deploy(self) -> None:
         """Install podnet as it lies in this checkout, and wait until it runs on every node."""
@@ -98,6 +101,12 @@ class Cluster:
         label = "node-role.kubernetes.io/control-plane"
         names = [node["metadata"] for node in self.nodes()]
         return sorted(data["name"] for data in names if label not in data["labels"])
+
+    def inside(self, sandbox: dict[str, Any], *argv: str, **options: Any) -> str:
+        """What a command of busybox prints in a PodSandbox's network; options as of in_cluster."""
+        netns = Path(sandbox["status"]["netns"]["path"]).name
+        command = ("ip", "netns", "exec", netns, "busybox", *argv)
+        return self.node(sandbox["spec"]["nodeName"], *command, **options)
 
     def node(self, name: str, *argv: str, **options: Any) -> str:
         """What a command prints on a node; options as of in_cluster."""

@@ -91,9 +91,8 @@ def _cgroups() -> Iterator[str]:
     for *_, where, _ in keeper.mounted_hierarchies():
         for parent, below, _ in os.walk(where):
             for name in list(below):
-                if name.startswith(keeper.CGROUP_PREFIX) and keeper.keeper_lives(name):
-                    below.remove(name)
-                elif name == KIND_CGROUP:  # a cluster stays, and its nodes have groups of theirs
+                lives = name.startswith(keeper.CGROUP_PREFIX) and keeper.keeper_lives(name)
+                if lives or name == KIND_CGROUP:
                     below.remove(name)
                 elif "podnet" in name:
                     yield f"{parent}/{name}"
