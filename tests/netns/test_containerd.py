@@ -218,6 +218,19 @@ def test_exec_leaves_nothing(running: Node) -> None:
     assert found.stdout.split() == ["pid"]
 
 
+def test_a_signal_reaches_the_first_process(node: Node) -> None:
+    podnet = node.podnet
+    command = ["sh", "-c", "trap 'exit 5' USR1; echo up; while :; do sleep 0.05; done"]
+    podnet.up(sandbox("signalled", {**BUSYBOX, "command": command}, restartPolicy="Never"))
+    until(lambda: podnet.run("logs", "signalled").stdout, "a first word")
+    path = "/kill/default/signalled?container=c0&signal=USR1"
+    assert podnet.request("POST", path)[0] == 200
+    until(lambda: ended(podnet, "signalled"), "its end")
+    assert state(podnet, "signalled")["exitCode"] == 5
+    assert podnet.request("POST", path)[0] >= 400
+    podnet.run("delete", "podsandbox", "signalled")
+
+
 # --- restarts of others ---
 
 

@@ -33,7 +33,7 @@ class Client:
     """Lives in the asyncio loop. A method is named `SERVICE.vN.NAME/METHOD`, less its beginning."""
 
     def __init__(self, socket: Path = SOCKET) -> None:
-        import grpc  # 20 MB that an agent without a cluster has no use for
+        import grpc  # 23 MiB that an agent without a cluster has no use for
 
         self._socket, self._codes = socket, grpc.StatusCode
         # No retries of its own, and no proxy: it is a socket on this machine.
