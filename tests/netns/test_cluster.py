@@ -11,6 +11,8 @@ from support.nodes import Node, Nodes
 from support.traffic import Place, Stream, icmp, reach, serve, tcp, uninterrupted
 
 V4, V6 = "10.1.{}.0/24", "fd01:0:0:{}::/64"
+PAUSE = 1000.0
+"""Milliseconds that a busy machine may stand still: what is lost counts."""
 
 
 @pytest.fixture(scope="module")
@@ -242,7 +244,7 @@ def test_an_outage_changes_nothing_that_runs(pair: Nodes) -> None:
         api.wait_ready("PodSandbox", "late")
         until(lambda: api.status("PodSandbox", "twice").get("sandboxID", twice) != twice, "it anew")
         until(lambda: not a.host.path(doomed_path).exists(), "the deleted one to be gone")
-        uninterrupted(stream)
+        uninterrupted(stream, PAUSE)
 
 
 def test_a_node_boots_without_the_api_server(pair: Nodes) -> None:
@@ -292,7 +294,7 @@ def test_deleted_kinds_are_an_outage(pair: Nodes) -> None:
                 until(partial(lambda words: words in a.log(), words), f"a log with: {words}")
             a.restart()
             assert a.routes()[V4.format(2)] == "192.0.2.2"
-            uninterrupted(far)
+            uninterrupted(far, PAUSE)
             for plural in ("podnetworks", "nodesubnets"):
                 api.restore_kind(plural)
             api.network("default", "10.1.0.0/16", "fd01::/48")
@@ -300,7 +302,7 @@ def test_deleted_kinds_are_an_outage(pair: Nodes) -> None:
                 api.share("default", name, V4.format(number), V6.format(number))
             for name in "ab":
                 api.wait_ready("NodeSubnet", f"default.{name}", 40)
-            uninterrupted(near)
+            uninterrupted(near, PAUSE)
     a.follows(V4.format(2), "192.0.2.2")
     pair.sandbox("new", "a")
 

@@ -1,35 +1,31 @@
-"""An API server for podnet's kinds, in a private host: what of kube-apiserver podnet relies on.
+"""An API server in a private host, for agents in others: FakeApi, with TLS and a token.
 
-Lists, watches with bookmarks and field selectors, status by server-side apply, tokens, TLS; and
-what goes wrong with real ones: streams cut, history forgotten, kinds deleted, refusals, silence.
 Run as a program it serves; `ApiServer` is the test's side.
 """
 
 import asyncio
 import contextlib
-import copy
 import http.client
+import inspect
 import json
 import socket
 import ssl
 import sys
-import uuid
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from aiohttp import web
+
+from support.fake_api import FakeApi
 from support.host import Host, HostError, until
 
 Body = dict[str, Any]
-Key = tuple[str, str, str]
-"""Plural, namespace, name."""
 
 PORT = 6443
 CONTROL = "/run/apiserver.sock"
 FOLDER = "/run/apiserver"
-KINDS = {"podnetworks": "PodNetwork", "nodesubnets": "NodeSubnet", "podsandboxes": "PodSandbox"}
-PLURALS = {kind: plural for plural, kind in KINDS.items()}
-API = "podnet.dev/v1alpha1"
+PLURALS = {"PodNetwork": "podnetworks", "NodeSubnet": "nodesubnets", "PodSandbox": "podsandboxes"}
 TOKEN = "the-token"
 
 
@@ -76,7 +72,7 @@ class ApiServer:
     def put(self, kind: str, name: str, spec: Body, *, namespace: str = "", **meta: Any) -> Body:
         """Create the object, or give it this spec."""
         body = {
-            "apiVersion": API,
+            "apiVersion": "podnet.dev/v1alpha1",
             "kind": kind,
             "metadata": {"name": name, **({"namespace": namespace} if namespace else {}), **meta},
             "spec": spec,
@@ -108,7 +104,7 @@ class ApiServer:
 
     def get(self, kind: str, name: str) -> Body | None:
         """The object, with its status."""
-        found: Body | None = self.control("get", _key(kind, name))
+        found: Body | None = self.control("get", *_key(kind, name))
         return found
 
     def names(self, kind: str) -> list[str]:
@@ -136,11 +132,11 @@ class ApiServer:
 
     def set_status(self, kind: str, name: str, status: Body) -> None:
         """Replace the status, as somebody else might."""
-        self.control("status", [_key(kind, name), status])
+        self.control("status", *_key(kind, name), status)
 
     def delete(self, kind: str, name: str) -> None:
         """The object is gone, unless it has finalizers."""
-        self.control("delete", _key(kind, name))
+        self.control("delete", *_key(kind, name))
 
     # --- what goes wrong ---
 
@@ -166,7 +162,7 @@ class ApiServer:
 
     def refuse(self, code: int, times: int) -> None:
         """Answer the next requests with that code."""
-        self.control("refuse", [code, times])
+        self.control("refuse", code, times)
 
     def accept_only(self, token: str) -> None:
         """The token was renewed: the old one does not count any more."""
@@ -185,16 +181,11 @@ class ApiServer:
         found: list[str] = self.control("writes")
         return found
 
-    def watchers(self) -> int:
-        """How many streams are open."""
-        count: int = self.control("watchers")
-        return count
-
-    def control(self, what: str, value: Any = None) -> Any:
+    def control(self, what: str, *values: Any) -> Any:
         """Ask the program."""
         connection = _Connection(self.host.path(CONTROL))
         try:
-            connection.request("POST", f"/{what}", json.dumps(value))
+            connection.request("POST", f"/{what}", json.dumps(values))
             response = connection.getresponse()
             text = response.read().decode()
             if response.status != 200:
@@ -222,285 +213,134 @@ def _key(kind: str, name: str) -> list[str]:
 # --- the program ---
 
 
-class State:
-    """What the server keeps."""
+class Program:
+    """FakeApi behind TLS and a token, and what tests ask of it."""
 
-    def __init__(self) -> None:
-        self.objects: dict[Key, Body] = {}
-        self.managed: dict[Key, dict[str, Body]] = {}  # statuses as applied, by manager
-        self.history: list[tuple[int, Key, Body | None, Body | None]] = []
-        self.version, self.forgotten = 1000, 0
-        self.changed = asyncio.Condition()
-        self.dropped: set[str] = set()
-        self.refusals: list[int] = []
-        self.token = TOKEN
-        self.cuts = 0
-        self.repeats = 0
-        self.watchers = 0
-        self.writes: list[str] = []
+    def __init__(self, address: str) -> None:
+        self._address, self._token = address, TOKEN
+        self._api = FakeApi()
+        self._api.refuse = lambda method, path: self._refusals.pop() if self._refusals else 0
+        self._refusals: list[int] = []
+        self._runner: web.AppRunner | None = None
 
-    async def write(self, key: Key, body: Body | None) -> None:
-        """One change, told to everyone who watches."""
-        self.version += 1
-        old = self.objects.get(key)
-        if body is None:
-            self.objects.pop(key, None)
-            self.managed.pop(key, None)
-            old = copy.deepcopy(old)
-            if old:
-                old["metadata"]["resourceVersion"] = str(self.version)
-        else:
-            body["metadata"]["resourceVersion"] = str(self.version)
-            self.objects[key] = body
-        self.history.append((self.version, key, old, copy.deepcopy(body)))
-        async with self.changed:
-            self.changed.notify_all()
-
-    async def put(self, given: Body) -> Body:
-        """Create or update, but for the status."""
-        meta = given["metadata"]
-        key = (PLURALS[given["kind"]], meta.get("namespace", ""), meta["name"])
-        old = self.objects.get(key)
-        kept = {"uid": str(uuid.uuid4()), "creationTimestamp": f"2026-01-01T{self.version}"}
-        generation = 1
-        if old:
-            before = old["metadata"]
-            kept = {key: before[key] for key in kept}
-            generation = before["generation"] + (old["spec"] != given["spec"])
-        body = {**given, "metadata": {**meta, **kept, "generation": generation}}
-        body["status"] = old.get("status", {}) if old else {}
-        await self.write(key, body)
-        return body
-
-    async def delete(self, key: Key) -> None:
-        """Gone, or about to be while there are finalizers."""
-        body = copy.deepcopy(self.objects.get(key))
-        if body and body["metadata"].get("finalizers"):
-            body["metadata"] |= {"deletionTimestamp": "2026-01-02", "deletionGracePeriodSeconds": 0}
-            await self.write(key, body)
-        elif body:
-            await self.write(key, None)
-
-    async def apply_status(self, key: Key, manager: str, given: Body) -> Body:
-        """Server-side apply: each manager's fields, conditions by their type."""
-        body = copy.deepcopy(self.objects[key])
-        mine = self.managed.setdefault(key, {})
-        old = mine.get(manager, {})
-        new = mine[manager] = given.get("status", {})
-        status = {name: value for name, value in body["status"].items() if name not in old}
-        conditions = {each["type"]: each for each in body["status"].get("conditions", ())}
-        for each in old.get("conditions", ()):
-            conditions.pop(each["type"], None)
-        conditions |= {each["type"]: each for each in new.get("conditions", ())}
-        body["status"] = {**status, **new}
-        if conditions:
-            body["status"]["conditions"] = list(conditions.values())
-        if body["status"] != self.objects[key]["status"]:
-            await self.write(key, body)
-        return self.objects[key]
-
-
-def _selects(selector: str, plural: str, body: Body | None) -> bool:
-    if body is None:
-        return False
-    for part in filter(None, selector.split(",")):
-        path, _, wanted = part.partition("=")
-        value: Any = body
-        for word in path.split("."):
-            value = value.get(word, {}) if isinstance(value, dict) else {}
-        if value != wanted:
-            return False
-    return True
-
-
-def main(address: str) -> None:
-    """Serve until killed."""
-    from aiohttp import web
-
-    state = State()
-    base = "/apis/podnet.dev/v1alpha1"
-
-    def status(code: int, message: str) -> web.Response:
-        return web.json_response(
-            {"kind": "Status", "apiVersion": "v1", "code": code, "message": message}, status=code
-        )
-
-    @web.middleware
-    async def checked(request: web.Request, handler: Any) -> web.StreamResponse:
-        if request.headers.get("Authorization") != f"Bearer {state.token}":
-            return status(401, "Unauthorized")
-        if state.refusals:
-            return status(state.refusals.pop(), "refused for the test")
-        if request.match_info.get("plural") in state.dropped:
-            return status(404, "the server could not find the requested resource")
-        answer: web.StreamResponse = await handler(request)
-        return answer
-
-    async def collection(request: web.Request) -> web.StreamResponse:
-        if request.query.get("watch"):
-            return await watch(request)
-        plural, selector = request.match_info["plural"], request.query.get("fieldSelector", "")
-        items = [
-            {name: value for name, value in body.items() if name not in ("apiVersion", "kind")}
-            for key, body in sorted(state.objects.items())
-            if key[0] == plural and _selects(selector, plural, body)
-        ]
-        after = int(request.query.get("continue") or 0)
-        limit = int(request.query.get("limit") or len(items) or 1)
-        meta = {"resourceVersion": str(state.version)}
-        if after + limit < len(items):
-            meta["continue"] = str(after + limit)
-        return web.json_response(
-            {
-                "apiVersion": API,
-                "kind": f"{KINDS[plural]}List",
-                "metadata": meta,
-                "items": items[after : after + limit],
-            }
-        )
-
-    async def watch(request: web.Request) -> web.StreamResponse:
-        plural, selector = request.match_info["plural"], request.query.get("fieldSelector", "")
-        version, cuts, repeats = int(request.query["resourceVersion"]), state.cuts, state.repeats
-        response = web.StreamResponse(headers={"Content-Type": "application/json"})
-        await response.prepare(request)
-
-        async def tell(what: str, body: Body) -> None:
-            text = json.dumps({"type": what, "object": body}).encode() + b"\n"
-            await response.write(text[: len(text) // 2])  # lines come in pieces
-            await response.write(text[len(text) // 2 :])
-
-        if version < state.forgotten:
-            await tell("ERROR", {"kind": "Status", "code": 410, "message": "too old"})
-            return response
-        state.watchers += 1
-        try:
-            while state.cuts == cuts:
-                for at, key, old, new in list(state.history):
-                    if at <= version or key[0] != plural:
-                        continue
-                    was, now = (_selects(selector, plural, each) for each in (old, new))
-                    if now:
-                        await tell("MODIFIED" if was else "ADDED", new or {})
-                    elif was:
-                        gone = copy.deepcopy(new or old or {})
-                        gone["metadata"]["resourceVersion"] = str(at)
-                        await tell("DELETED", gone)
-                version = state.version
-                if state.repeats != repeats:
-                    repeats = state.repeats
-                    for key, body in list(state.objects.items()):
-                        if key[0] == plural and _selects(selector, plural, body):
-                            await tell("ADDED", body)
-                            await tell("MODIFIED", body)
-                meta = {"resourceVersion": str(version)}
-                await tell("BOOKMARK", {"kind": KINDS[plural], "metadata": meta})
-                async with state.changed:
-                    if state.version == version and state.cuts == cuts:
-                        with contextlib.suppress(TimeoutError):
-                            async with asyncio.timeout(5):
-                                await state.changed.wait()
-            assert request.transport is not None
-            request.transport.abort()
-        except ConnectionError:
-            pass
-        finally:
-            state.watchers -= 1
-        return response
-
-    async def apply(request: web.Request) -> web.Response:
-        found = request.match_info
-        key = (found["plural"], found.get("namespace", ""), found["name"])
-        given = await request.json()
-        if key not in state.objects:
-            return status(404, f"{found['name']} not found")
-        wanted = given["metadata"].get("uid")
-        if wanted and wanted != state.objects[key]["metadata"]["uid"]:
-            return status(409, "Precondition failed: UID in precondition")
-        if request.content_type != "application/apply-patch+yaml":
-            return status(415, "unsupported media type")
-        state.writes.append(request.path)
-        body = await state.apply_status(key, request.query["fieldManager"], given)
-        return web.json_response(body)
-
-    runner: list[web.AppRunner] = []
-
-    async def start() -> None:
-        app = web.Application(middlewares=[checked])
-        app.add_routes(
-            [
-                web.get(f"{base}/{{plural}}", collection),
-                web.patch(f"{base}/{{plural}}/{{name}}/status", apply),
-                web.patch(f"{base}/namespaces/{{namespace}}/{{plural}}/{{name}}/status", apply),
-            ]
-        )
-        trust = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        trust.load_cert_chain(f"{FOLDER}/ca.crt", f"{FOLDER}/key")
-        runner.append(web.AppRunner(app, shutdown_timeout=0.1))
-        await runner[0].setup()
-        await web.TCPSite(runner[0], address, PORT, ssl_context=trust, reuse_address=True).start()
-
-    async def wake() -> None:
-        async with state.changed:
-            state.changed.notify_all()
-
-    async def control(request: web.Request) -> web.Response:
-        what, value = request.match_info["what"], await request.json()
-        answer: Any = None
-        match what:
-            case "put":
-                answer = await state.put(value)
-            case "get":
-                answer = state.objects.get(tuple(value))
-            case "names":
-                answer = [key[2] for key in state.objects if key[0] == value]
-            case "delete":
-                await state.delete(tuple(value))
-            case "status":
-                body = copy.deepcopy(state.objects[tuple(value[0])])
-                await state.write(tuple(value[0]), body | {"status": value[1]})
-            case "cut":
-                state.cuts += 1
-                await wake()
-            case "forget":
-                state.forgotten = state.version = state.version + 1
-                state.history.clear()
-            case "repeat":
-                state.repeats += 1
-                await wake()
-            case "stop":
-                state.cuts += 1
-                await wake()
-                await runner.pop().cleanup()
-            case "start":
-                await start()
-            case "refuse":
-                state.refusals += [value[0]] * value[1]
-            case "token":
-                state.token = value
-            case "drop":
-                for key in [key for key in state.objects if key[0] == value]:
-                    await state.write(key, None)
-                state.dropped.add(value)
-            case "restore":
-                state.dropped.discard(value)
-            case "writes":
-                answer = state.writes
-            case "watchers":
-                answer = state.watchers
-        return web.json_response(answer)
-
-    async def serve() -> None:
-        await start()
+    async def serve(self) -> None:
+        """Until killed."""
+        await self.start()
         app = web.Application()
-        app.add_routes([web.post("/{what}", control)])
-        other = web.AppRunner(app)
-        await other.setup()
-        await web.UnixSite(other, CONTROL).start()
+        app.add_routes([web.post("/{what}", self._control)])
+        runner = web.AppRunner(app)
+        await runner.setup()
+        await web.UnixSite(runner, CONTROL).start()
         await asyncio.Event().wait()
 
-    asyncio.run(serve())
+    async def start(self) -> None:
+        """Answer agents."""
+        app = self._api.application()
+        app.middlewares.append(self._checked)
+        trust = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        trust.load_cert_chain(f"{FOLDER}/ca.crt", f"{FOLDER}/key")
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, self._address, PORT, ssl_context=trust, reuse_address=True)
+        await site.start()
+
+    async def stop(self) -> None:
+        """Refuse connections; what is kept is kept."""
+        self._api.cut()
+        if self._runner:
+            await self._runner.cleanup()
+
+    @web.middleware
+    async def _checked(
+        self, request: web.Request, handler: Callable[..., Awaitable[web.StreamResponse]]
+    ) -> web.StreamResponse:
+        if request.headers.get("Authorization") != f"Bearer {self._token}":
+            return web.json_response({"kind": "Status", "message": "Unauthorized"}, status=401)
+        return await handler(request)
+
+    async def _control(self, request: web.Request) -> web.Response:
+        value, what = await request.json(), request.match_info["what"]
+        answer: Any = getattr(self, f"do_{what}")(*value)
+        if inspect.isawaitable(answer):
+            answer = await answer
+        return web.json_response(answer)
+
+    def do_nothing(self) -> None:
+        """It answers."""
+
+    def do_put(self, body: Body) -> Body:
+        """Create the object or give it this spec; a new spec is another generation."""
+        meta = dict(body["metadata"])
+        plural, name = PLURALS[body["kind"]], (meta.get("namespace", ""), meta["name"])
+        old = self._api.objects[plural].get(name)
+        if old and old["spec"] != body["spec"]:
+            meta["generation"] = old["metadata"]["generation"] + 1
+        if old and "finalizers" not in meta:
+            meta["finalizers"] = None
+        return self._api.put(plural, name[1], name[0], metadata=meta, spec=body["spec"])
+
+    def do_get(self, plural: str, namespace: str, name: str) -> Body | None:
+        """The object."""
+        return self._api.objects[plural].get((namespace, name))
+
+    def do_names(self, plural: str) -> list[str]:
+        """Of all objects of a kind."""
+        return [name for _, name in self._api.objects[plural]]
+
+    def do_status(self, plural: str, namespace: str, name: str, status: Body) -> None:
+        """Replace the status."""
+        whole = dict.fromkeys(self._api.get(plural, name, namespace).get("status", {})) | status
+        self._api.put(plural, name, namespace, status=whole)
+
+    def do_delete(self, plural: str, namespace: str, name: str) -> None:
+        """As a person does."""
+        if (namespace, name) in self._api.objects[plural]:
+            self._api.delete(plural, name, namespace)
+
+    def do_cut(self) -> None:
+        """End all streams."""
+        self._api.cut()
+
+    def do_forget(self) -> None:
+        """Compact; whoever resumes, resumes from before."""
+        self._api.version += 1
+        self._api.compact()
+
+    def do_repeat(self) -> None:
+        """Tell all again."""
+        self._api.repeat()
+
+    async def do_stop(self) -> None:
+        """Be away."""
+        await self.stop()
+
+    async def do_start(self) -> None:
+        """Be back."""
+        await self.start()
+
+    def do_refuse(self, code: int, times: int) -> None:
+        """The next requests."""
+        self._refusals += [code] * times
+
+    def do_token(self, token: str) -> None:
+        """Take this one alone."""
+        self._token = token
+
+    def do_drop(self, plural: str) -> None:
+        """Objects first, as the API server does, then the kind and its streams."""
+        for namespace, name in list(self._api.objects[plural]):
+            self._api.take(plural, name, namespace)
+        self._api.missing.add(plural)
+        self._api.cut(plural)
+
+    def do_restore(self, plural: str) -> None:
+        """The kind is known again."""
+        self._api.missing.discard(plural)
+
+    def do_writes(self) -> list[str]:
+        """All there were."""
+        return self._api.written
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    asyncio.run(Program(sys.argv[1]).serve())

@@ -1,7 +1,8 @@
 """An API server of one's own: objects, versions, watches, and every way in which those fail.
 
-It knows what the operator asks of one: lists, watches, merge patches, applied status,
-preconditions, finalizers. It checks no schema; the real one does (tests/kind).
+It knows what the operator and the agents ask of one: lists in pages, watches, field selectors,
+bookmarks, merge patches, applied status, preconditions, finalizers. It checks no schema; the real
+one does (tests/kind).
 """
 
 import asyncio
@@ -44,7 +45,34 @@ class Watch:
     """One stream."""
 
     plural: str
+    selector: str
     queue: asyncio.Queue[Body | None] = field(default_factory=asyncio.Queue)
+
+    def hear(self, change: "Change") -> None:
+        """Something changed: for who selects, an object comes and goes also by its fields."""
+        if event := change.as_seen(self.selector):
+            self.queue.put_nowait(event)
+
+
+@dataclass(frozen=True)
+class Change:
+    """One write: what stood there before, and what after it."""
+
+    version: int
+    old: Body | None
+    new: Body | None
+
+    def as_seen(self, selector: str) -> Body | None:
+        """The event of it, for a watch with that selector."""
+        was, now = _selects(selector, self.old), _selects(selector, self.new)
+        if now:
+            return {"type": "MODIFIED" if was else "ADDED", "object": self.new}
+        if not was:
+            return None
+        last = copy.deepcopy(self.new or self.old)
+        assert last is not None
+        last["metadata"]["resourceVersion"] = str(self.version)
+        return {"type": "DELETED", "object": last}
 
 
 class FakeApi:
@@ -55,6 +83,10 @@ class FakeApi:
         self.version = 1000
         self.requests: Counter[str] = Counter()
         """How many of each: `PATCH podnetworks/status`."""
+        self.written: list[str] = []
+        """The paths of all that was not read, in their order."""
+        self.missing: set[str] = set()
+        """Plurals that the server does not know (any more)."""
         self.server = ""
         self.refuse: Callable[[str, str], int] = lambda method, path: 0
         """A status that a request gets instead of an answer; 0: none."""
@@ -62,16 +94,15 @@ class FakeApi:
         """Plurals whose watches tell nothing, and don't end."""
         self.twice = False
         """Every event comes twice."""
-        self._history: dict[str, list[tuple[int, Body]]] = {plural: [] for plural in self.objects}
+        self._history: dict[str, list[Change]] = {plural: [] for plural in self.objects}
+        self._managed: dict[tuple[str, Name], dict[str, Body]] = {}  # statuses, by who applied
         self._compacted = 0
         self._watches: set[Watch] = set()
 
     @contextlib.asynccontextmanager
     async def serve(self, folder: Path) -> AsyncIterator[Path]:
         """Answer from now on; yields a kubeconfig that leads here."""
-        app = web.Application(client_max_size=1 << 24)
-        app.router.add_route("*", "/{path:.*}", self._answer)
-        runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+        runner = web.AppRunner(self.application(), access_log=None, shutdown_timeout=0.1)
         await runner.setup()
         site = web.TCPSite(runner, "127.0.0.1", 0)
         await site.start()
@@ -93,6 +124,12 @@ class FakeApi:
             self.cut()
             await runner.cleanup()
 
+    def application(self) -> web.Application:
+        """Every request."""
+        app = web.Application(client_max_size=1 << 24)
+        app.router.add_route("*", "/{path:.*}", self._answer)
+        return app
+
     # --- what a test does to the cluster ---
 
     def put(self, plural: str, name: str, namespace: str = "", **fields: Any) -> Body:
@@ -111,17 +148,16 @@ class FakeApi:
                 }
                 | ({"namespace": namespace} if namespace else {}),
             }
-            return self._store(plural, _merged(body, fields), "ADDED")
-        return self._store(plural, _merged(copy.deepcopy(old), fields), "MODIFIED")
+            return self._store(plural, _merged(body, fields))
+        return self._store(plural, _merged(copy.deepcopy(old), fields))
 
     def take(self, plural: str, name: str, namespace: str = "", *, told: bool = True) -> None:
         """The object is gone, whatever its finalizers; `told`: watches say so."""
         body = self.objects[plural].pop((namespace, name))
+        self._managed.pop((plural, (namespace, name)), None)
         self.version += 1
-        body = copy.deepcopy(body)
-        body["metadata"]["resourceVersion"] = str(self.version)
         if told:
-            self._publish(plural, "DELETED", body)
+            self._publish(plural, body, None)
 
     def cut(self, plural: str | None = None) -> None:
         """End every watch, or those of a kind, in the middle of a stream."""
@@ -134,6 +170,12 @@ class FakeApi:
         self._compacted = self.version
         for events in self._history.values():
             events.clear()
+
+    def repeat(self) -> None:
+        """Every watch hears of every object again."""
+        for watch in self._watches:
+            for body in self.objects[watch.plural].values():
+                watch.hear(Change(self.version, None, body))
 
     def get(self, plural: str, name: str, namespace: str = "") -> Body:
         """The object."""
@@ -163,7 +205,9 @@ class FakeApi:
             namespace, rest = rest[1], rest[2:]
         plural, name, subresource = [*rest, "", ""][:3]
         self.requests[f"{request.method} {'/'.join(filter(None, (plural, subresource)))}"] += 1
-        if (group, version, plural) not in KINDS:
+        if request.method != "GET":
+            self.written.append(request.path)
+        if (group, version, plural) not in KINDS or plural in self.missing:
             return _failure(404, "the server could not find the requested resource")
         methods: Mapping[str, Callable[..., Awaitable[web.StreamResponse]]] = {
             "GET": self._get,
@@ -178,11 +222,18 @@ class FakeApi:
         if name[1]:
             body = self.objects[plural].get(name)
             return web.json_response(body) if body else _failure(404, f"{name[1]} not found")
-        if request.query.get("watch") == "true":
-            return await self._watch(request, plural)
-        items = list(self.objects[plural].values())
+        selector = request.query.get("fieldSelector", "")
+        if request.query.get("watch") in ("true", "1"):
+            return await self._watch(request, Watch(plural, selector))
+        items = [body for body in self.objects[plural].values() if _selects(selector, body)]
+        begin = int(request.query.get("continue") or 0)
+        end = begin + int(request.query.get("limit") or len(items) or 1)
         meta = {"resourceVersion": str(self.version)}
-        return web.json_response({"kind": "List", "metadata": meta, "items": items})
+        if end < len(items):
+            meta["continue"] = str(end)
+        kind, version = _kind_of(plural)
+        page = {"apiVersion": version, "kind": f"{kind}List", "metadata": meta}
+        return web.json_response(page | {"items": items[begin:end]})
 
     async def _post(self, request: web.Request, plural: str, name: Name) -> web.StreamResponse:
         body = await request.json()
@@ -201,7 +252,7 @@ class FakeApi:
             return _failure(404, f"{name[1]} not found")
         if body["metadata"].get("resourceVersion") != old["metadata"]["resourceVersion"]:
             return _failure(409, "the object has been modified")
-        return web.json_response(self._store(plural, body, "MODIFIED"))
+        return web.json_response(self._store(plural, body))
 
     async def _patch(self, request: web.Request, plural: str, name: Name) -> web.StreamResponse:
         change, old = await request.json(), self.objects[plural].get(name)
@@ -212,7 +263,10 @@ class FakeApi:
             if meta.get(key) not in (None, old["metadata"][key]):
                 return _failure(409, f"{key} is {old['metadata'][key]}, not {meta[key]}")
         if "apply-patch" in request.headers["Content-Type"]:
-            new = _applied(copy.deepcopy(old), change)
+            managers = self._managed.setdefault((plural, name), {})
+            manager = request.query["fieldManager"]
+            before, managers[manager] = managers.get(manager, {}), change.get("status") or {}
+            new = _applied(copy.deepcopy(old), before, managers[manager])
         else:
             new = _merged(copy.deepcopy(old), change)
         if plural == "podsandboxes" and old["spec"].get("nodeName") not in (
@@ -221,7 +275,7 @@ class FakeApi:
         ):
             return _failure(422, "spec.nodeName is immutable")
         if new != old:
-            new = self._store(plural, new, "MODIFIED")
+            new = self._store(plural, new)
         return web.json_response(new)
 
     async def _delete(self, request: web.Request, plural: str, name: Name) -> web.StreamResponse:
@@ -244,7 +298,7 @@ class FakeApi:
 
     # --- versions and watches ---
 
-    def _store(self, plural: str, body: Body, what: str) -> Body:
+    def _store(self, plural: str, body: Body) -> Body:
         meta = body["metadata"]
         name = (meta.get("namespace", ""), meta["name"])
         if meta.get("deletionTimestamp") and not meta.get("finalizers"):
@@ -253,23 +307,23 @@ class FakeApi:
             return body
         self.version += 1
         meta["resourceVersion"] = str(self.version)
-        self.objects[plural][name] = body
-        self._publish(plural, what, copy.deepcopy(body))
+        old, self.objects[plural][name] = self.objects[plural].get(name), body
+        self._publish(plural, old, copy.deepcopy(body))
         return body
 
-    def _publish(self, plural: str, what: str, body: Body) -> None:
-        event = {"type": what, "object": body}
-        self._history[plural].append((self.version, event))
+    def _publish(self, plural: str, old: Body | None, new: Body | None) -> None:
+        change = Change(self.version, old, new)
+        self._history[plural].append(change)
         if plural in self.mute:
             return
         for watch in self._watches:
             if watch.plural == plural:
                 for _ in range(2 if self.twice else 1):
-                    watch.queue.put_nowait(event)
+                    watch.hear(change)
 
-    async def _watch(self, request: web.Request, plural: str) -> web.StreamResponse:
+    async def _watch(self, request: web.Request, watch: Watch) -> web.StreamResponse:
+        plural = watch.plural
         since = int(request.query.get("resourceVersion") or self.version)
-        watch = Watch(plural)
         answer = web.StreamResponse()
         await answer.prepare(request)
         if since < self._compacted:
@@ -277,13 +331,21 @@ class FakeApi:
             watch.queue.put_nowait({"type": "ERROR", "object": gone})
             watch.queue.put_nowait(None)
         elif plural not in self.mute:
-            for version, event in self._history[plural]:
-                if version > since:
-                    watch.queue.put_nowait(event)
+            for change in self._history[plural]:
+                if change.version > since:
+                    watch.hear(change)
+            if request.query.get("allowWatchBookmarks") in ("true", "1"):
+                kind, version = _kind_of(plural)
+                body = {"apiVersion": version, "kind": kind}
+                meta = {"resourceVersion": str(self.version)}
+                bookmark = {"type": "BOOKMARK", "object": body | {"metadata": meta}}
+                watch.queue.put_nowait(bookmark)
         self._watches.add(watch)
         try:
             while (event := await watch.queue.get()) is not None:
-                await answer.write(json.dumps(event).encode() + b"\n")
+                line = json.dumps(event).encode() + b"\n"
+                await answer.write(line[: len(line) // 2])  # as they come over a network
+                await answer.write(line[len(line) // 2 :])
         except ConnectionError:
             pass
         finally:
@@ -310,19 +372,27 @@ def _merged(old: Any, change: Any) -> Any:
     return old
 
 
-def _applied(old: Body, change: Body) -> Body:
-    """Applied status: other types of conditions stay, as other managers' do."""
-    status = old.setdefault("status", {})
-    given = dict(change.get("status") or {})
-    mine = given.pop("conditions", [])
-    types = {each["type"] for each in mine}
-    if old["kind"] == "PodSandbox":
-        others = [each for each in status.get("conditions", []) if each["type"] not in types]
-    else:
-        others = []
-    status.update(given)
-    status["conditions"] = [*others, *mine]
-    return old
+def _selects(selector: str, body: Body | None) -> bool:
+    """Whether the object is there, and has all fields as a field selector says."""
+    for part in filter(None, selector.split(",")):
+        path, _, wanted = part.partition("=")
+        value: Any = body
+        for word in path.split("."):
+            value = value.get(word) if isinstance(value, dict) else None
+        if value != wanted:
+            return False
+    return body is not None
+
+
+def _applied(body: Body, before: Body, given: Body) -> Body:
+    """What a manager applied before and does not any more goes; conditions are one by one."""
+    status = {key: value for key, value in body.get("status", {}).items() if key not in before}
+    others = {each["type"]: each for each in body.get("status", {}).get("conditions", ())}
+    for each in before.get("conditions", ()):
+        others.pop(each["type"], None)
+    conditions = others | {each["type"]: each for each in given.get("conditions", ())}
+    body["status"] = status | given | {"conditions": [*conditions.values()]}
+    return body
 
 
 def _failure(status: int, message: str) -> web.Response:
