@@ -77,7 +77,8 @@ class Paths:
             ) from error
 
     def clear(self) -> None:
-        """Everything under `run` goes; a tmpfs of ours is taken away."""
+        """Everything under `run` goes; a tmpfs of ours is taken away. No program of ours is left."""
+        shutil.rmtree(self.programs, ignore_errors=True)
         with contextlib.suppress(FileNotFoundError):
             namespaces.unmount(str(self.containers))
             _empty(self.run)

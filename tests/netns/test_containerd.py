@@ -60,6 +60,7 @@ def test_others_of_the_same_namespace_are_left_alone(own: Node) -> None:
     own.podnet.up(sandbox("ours", BUSYBOX))
     own.podnet.restart()
     own.podnet.run("down")
+    assert own.host.run(["find", "/var/lib/podnet", "-type", "f"]).stdout == ""
     assert set(own.containerd.left()) == {"foreign"}
     assert "RUNNING" in own.containerd.ctr("tasks", "ls").stdout
 
