@@ -77,7 +77,7 @@ class Paths:
             ) from error
 
     def clear(self) -> None:
-        """Everything under `run` goes; a tmpfs of ours is taken away. No program of ours is left."""
+        """Everything under `run` goes, a tmpfs of ours, and what containerd started for us."""
         shutil.rmtree(self.programs, ignore_errors=True)
         with contextlib.suppress(FileNotFoundError):
             namespaces.unmount(str(self.containers))
