@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from podnet.api.machine import refused
-from podnet.api.manifest import Source, changes_refused, from_body, read, to_body
+from podnet.api.manifest import Resource, Source, changes_refused, from_body, read, to_body
 from podnet.api.podsandbox import PodSandbox, warnings
 from podnet.errors import Conflict, Invalid, PodNetError, Problem
 from podnet.explain import Line
@@ -152,7 +152,7 @@ class Service:
         for resource in resources:
             body = to_body(resource)
             old = self.objects.get(*name_of(body))
-            problems += refused(resource)
+            problems += self.refused(resource)
             if old is not None and "deletionTimestamp" in old["metadata"]:
                 place = "/".join(part for part in name_of(body) if part)
                 problems.append(Problem(place, "is being deleted: wait, then apply again"))
@@ -164,6 +164,10 @@ class Service:
         if problems:
             raise Invalid(problems)
         return bodies, warned
+
+    def refused(self, resource: Resource) -> list[Problem]:
+        """Fields that can't be honoured here."""
+        return refused(resource)
 
     async def delete(
         self, name: Name, grace_seconds: float | None = None, *, wait: bool = True

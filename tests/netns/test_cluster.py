@@ -154,7 +154,7 @@ def test_two_of_one_name_one_after_the_other(cluster: Nodes) -> None:
     assert first["sandboxID"] != second["sandboxID"]
     host = node(cluster, "a").host
     until(lambda: len(namespaces(node(cluster, "a"))) == 1, "one namespace")
-    assert len([name for name in host.links() if name.startswith("vethpn")]) == 1
+    until(lambda: sum(name.startswith("vethpn") for name in host.links()) == 1, "one pair")
 
 
 def test_what_is_held_by_a_finalizer_is_taken_down_and_stays_so(cluster: Nodes) -> None:

@@ -23,8 +23,9 @@ FIRST_SECONDS = 5.0
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.2, 10.0
 SHORT_SECONDS = 1.0
 """A stream that ends sooner counts as failed."""
-FORGOTTEN = (400, 404, 410)
-"""Answers that say: list again. The kind went, its schema changed, history was compacted."""
+FORGOTTEN = (400, 404, 410, 504)
+"""Answers that say: list again. The kind went, its schema changed, history was compacted or is an
+older one by now (of a server that was restored)."""
 DOUBT_SECONDS = 2.0
 """How long a network or a share that was deleted is in doubt. The server deletes all objects of a
 kind before the kind itself; then it does not know the kind, and nothing was meant by it."""
@@ -71,15 +72,14 @@ class Mirror:
         self._changed = asyncio.Event()  # since it was written to disk
         self._left = False
 
-    async def begin(self, *, fresh: bool) -> None:
-        """Know what there is: the objects as the last agent had them or, with `fresh`, all anew.
+    async def begin(self) -> None:
+        """Know what there is: as the last agent had it, which may have been a moment ago.
 
-        After a boot the server is asked for a moment, then the disk.
+        After a boot there is nothing: the server is asked for a moment, then the disk.
         """
-        if not fresh:
-            for kind in (NETWORK, SUBNET, SANDBOX):
-                bodies = self._objects.list(kind)
-                self._there |= {name_of(body): body for body in bodies if not _is_going(body)}
+        found = [body for kind in (NETWORK, SUBNET, SANDBOX) for body in self._objects.list(kind)]
+        if found:
+            self._there = {name_of(body): body for body in found if not _is_going(body)}
             return
         asked = [asyncio.create_task(self._ask(each)) for each in self._resources]
         await asyncio.wait(asked, timeout=FIRST_SECONDS)
@@ -266,11 +266,15 @@ class Mirror:
             await self._objects.remove(name)
 
     async def _keeping(self) -> None:
-        while True:
-            await self._changed.wait()
-            await asyncio.sleep(KEEP_SECONDS)
-            self._changed.clear()
-            await self._read(self._cache.save, list(self._there.values()))
+        try:
+            while True:
+                await self._changed.wait()
+                await asyncio.sleep(KEEP_SECONDS)
+                self._changed.clear()
+                await self._read(self._cache.save, list(self._there.values()))
+        finally:
+            if self._changed.is_set():
+                self._cache.save(list(self._there.values()))
 
 
 def _is_going(body: Body) -> bool:

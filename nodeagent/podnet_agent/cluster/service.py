@@ -4,8 +4,8 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any
 
-from podnet.api.manifest import Source
-from podnet.errors import Conflict
+from podnet.api.manifest import Resource, Source
+from podnet.errors import Conflict, Problem
 from podnet_agent.agent import Agent
 from podnet_agent.cluster.api import Api
 from podnet_agent.cluster.cache import Cache
@@ -74,7 +74,7 @@ class ClusterService(Service):
     async def load(self) -> None:
         """Know the objects as they were, or after a boot as they are; then the networks."""
         await self.objects.load()
-        await self._mirror.begin(fresh=self.agent.store.fresh)
+        await self._mirror.begin()
         await self.networks.clear()
         await self.networks.refresh()
 
@@ -95,6 +95,10 @@ class ClusterService(Service):
     ) -> tuple[list[Body], list[str]]:
         """Refused."""
         raise _refusal("apply -f FILE")
+
+    def refused(self, resource: Resource) -> list[Problem]:
+        """Nothing: what a cluster refuses, its API server does."""
+        return []
 
     async def run(self, source: Source, *, stdin: bool, tty: bool) -> tuple[Body, Body, list[str]]:
         """Refused."""
