@@ -26,6 +26,15 @@ NETWORK = Network(
 )
 """What a plain Debian gets for the network `default`."""
 DUAL = replace(NETWORK, subnets=(V4, V6), pod_cidrs=(V4, V6))
+ROUTED = replace(
+    DUAL,
+    pod_cidrs=(ip_network("172.17.1.0/24"), ip_network("fd00:17:0:1::/80")),
+    on_link=False,
+    isolated_ports=True,
+    masquerade_neighbours=False,
+    closed=False,
+)
+"""What one node of a cluster gets for it, but for routes to others."""
 
 
 def netns(name: str) -> Netns:

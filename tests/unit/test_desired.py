@@ -22,7 +22,7 @@ from podnet.desired import (
 )
 from podnet.objects import NOTHING, Address, Element, KernelObject, Route, Sysctl, Veth
 from podnet.plan import as_seen, plan
-from support.values import DUAL, NETWORK, NODE, V4, V6, attachment, sandboxed
+from support.values import DUAL, NETWORK, NODE, ROUTED, V4, V6, attachment, sandboxed
 
 
 def lines(objects: Iterable[KernelObject]) -> list[str]:
@@ -349,17 +349,6 @@ def test_addresses_keep_the_prefix_of_their_subnet() -> None:
     objects = attachment_objects(NETWORK, attachment())
     (address,) = [thing for thing in objects if isinstance(thing, Address)]
     assert address.interface.network == V4
-
-
-ROUTED = replace(
-    DUAL,
-    pod_cidrs=(ip_network("172.17.1.0/24"), ip_network("fd00:17:0:1::/80")),
-    on_link=False,
-    isolated_ports=True,
-    masquerade_neighbours=False,
-    closed=False,
-)
-"""Of a cluster's network on one node."""
 
 
 def test_a_pod_without_neighbours_has_a_way_to_its_gateway_first() -> None:
