@@ -27,6 +27,13 @@ class Crowd:
         text = "\n---\n".join(json.dumps(_sandbox(number)) for number in range(COUNT))
         self._sources = {"sources": [{"name": "crowd", "text": text}]}
 
+    def __enter__(self) -> "Crowd":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """What else is measured in this process has an agent of its own."""
+        del os.environ["PODNET_SOCKET"]
+
     def up(self) -> float:
         """Apply them in one request; seconds until each has said that it is ready."""
         watch = Request("GET", "/watch/podsandboxes?namespace=default")
@@ -86,8 +93,8 @@ class Chain:
 def measure(rounds: int | None) -> Iterator[Row]:
     """Up and down in turns with the peer."""
     samples: dict[str, list[float]] = {"up": [], "peer up": [], "down": [], "peer down": []}
-    with Host("crowd") as ours, Host("chain") as theirs:
-        crowd, chain = Crowd(ours), Chain(theirs)
+    with Host("crowd") as ours, Host("chain") as theirs, Crowd(ours) as crowd:
+        chain = Chain(theirs)
         for turn in range(rounds or ROUNDS):
             print(f"  crowd: round {turn + 1}", file=sys.stderr)
             samples["up"].append(crowd.up())

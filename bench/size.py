@@ -37,8 +37,7 @@ class Held:
 
 def measure(rounds: int | None) -> Iterator[Row]:
     """One agent's life; `rounds` changes nothing."""
-    with Host("size") as host:
-        crowd = Crowd(host)
+    with Host("size") as host, Crowd(host) as crowd:
         crowd.up()
         full = Held.by(crowd.agent_pid)
         crowd.down()
