@@ -63,6 +63,7 @@ class Agent:
     ports: Ports
     node: Node
     networks: Mapping[str, Network] = field(default_factory=dict)
+    leaving: Collection[str] = frozenset()  # of those, what nobody new is attached to
     dropping: tuple[DroppingChain, ...] = ()
     conflicts: tuple[Conflict, ...] = ()  # of the last reconcile
     lost: frozenset[Netns] = frozenset()  # namespaces the last reconcile missed
@@ -76,6 +77,11 @@ class Agent:
         With `namespace` the sandbox's network namespace is made first, in the same plan.
         """
         network = self.network(request.network)
+        if network.name in self.leaving:
+            raise Retryable(
+                f"{network.cause}, or this node's share of it, was deleted and goes with its last"
+                f" sandbox: make it again, or choose another network"
+            )
         if bridge_key(network) in self.foreign:
             raise Conflict(
                 f"link {network.bridge} is not podnet's; {network.cause} spec.bridge.name wants it:"

@@ -188,8 +188,11 @@ def test_a_network_in_use_stays_until_the_last_sandbox_goes(cluster: Nodes) -> N
         lambda: "was deleted" in api.condition("PodSandbox", "three").get("message", ""),
         "the third one to be refused",
     )
+    a.restart()
     with serve(cluster.place("one"), 80):
         assert reach(cluster.place("two"), tcp(cluster.ip("one"), 80)).peer == cluster.ip("two")
+    for name in ("one", "two"):
+        assert api.condition("PodSandbox", name)["status"] == "True"
     for name in ("one", "two", "three"):
         cluster.delete(name)
     until(lambda: bridge not in host.links(), "the bridge to be gone")
@@ -283,6 +286,7 @@ def test_deleted_kinds_are_an_outage(pair: Nodes) -> None:
     """The CRDs are deleted under running agents: what is attached stays and keeps talking."""
     api, a = pair.api, node(pair, "a")
     pair.sandbox("near", "a")
+    ready = api.condition("PodSandbox", "web")
     with serve(pair.place("web"), 80):
         near = Stream(pair.place("near"), pair.ip("web"), 80)
         far = Stream(pair.place("client"), pair.ip("web"), 80)
@@ -305,6 +309,7 @@ def test_deleted_kinds_are_an_outage(pair: Nodes) -> None:
             uninterrupted(near, PAUSE)
     a.follows(V4.format(2), "192.0.2.2")
     pair.sandbox("new", "a")
+    assert api.condition("PodSandbox", "web") == ready  # since then
 
 
 # --- what is told ---

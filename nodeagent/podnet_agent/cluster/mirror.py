@@ -80,6 +80,8 @@ class Mirror:
         found = [body for kind in (NETWORK, SUBNET, SANDBOX) for body in self._objects.list(kind)]
         if found:
             self._there = {name_of(body): body for body in found if not _is_going(body)}
+            self._unsettled = dict.fromkeys(name_of(body) for body in found if _is_going(body))
+            self._wake.set()
             return
         asked = [asyncio.create_task(self._ask(each)) for each in self._resources]
         await asyncio.wait(asked, timeout=FIRST_SECONDS)

@@ -60,17 +60,12 @@ class ClusterNetworks(Networks):
         self._parse()
         before = self._machine[0].links
         new = await super().refresh()
+        self._agent.leaving = frozenset(
+            name for name in self._agent.networks if self._is_leaving(name)
+        )
         if self._machine[0].links != before:
             await self.moved()
         return new
-
-    async def need(self, name: str) -> None:
-        """As of every machine; one that is going to be deleted takes nobody any more."""
-        await super().need(name)
-        for kind, called in ("PodNetwork", name), ("NodeSubnet", name_of(name, self._node)):
-            body = self._objects.get(kind, "", called)
-            if body is not None and "deletionTimestamp" in body["metadata"]:
-                raise Retryable(f"{kind}/{called} was deleted and goes with its last sandbox")
 
     async def report(self, failure: PodNetError | None = None) -> None:
         """Write the status of each of this node's shares."""
@@ -84,6 +79,14 @@ class ClusterNetworks(Networks):
                 used = await self._addresses_used(peer.network)
                 status = await self._write(self._share_status, body, peer, used, failure)
                 await self._objects.set_status(("NodeSubnet", "", name), status)
+
+    def _is_leaving(self, network: str) -> bool:
+        """Whether it stays only for those who are attached."""
+        bodies = (
+            self._objects.get("PodNetwork", "", network),
+            self._objects.get("NodeSubnet", "", name_of(network, self._node)),
+        )
+        return any(body and "deletionTimestamp" in body["metadata"] for body in bodies)
 
     def _parse(self) -> None:
         before, self._parsed, self._broken = self._parsed, {}, {}
