@@ -195,14 +195,16 @@ def outlook(body: Body) -> tuple[str, str]:
         return "ready", "ready"
     if phase == "Succeeded":
         return "ready", "completed"
-    why = ready.get("message") or _ended(body) or f"it is {phase or ready.get('reason')}"
+    why = _ended(body) or ready.get("message") or f"it is {phase or ready.get('reason')}"
     return ("failed" if phase == "Failed" else "waiting"), why
 
 
 def _ended(body: Body) -> str:
-    """Which container has ended, how, and where it may say why."""
+    """Which container has ended, how, and where it may say why; not one of which that is known."""
     name = body["metadata"]["name"]
     for each in body.get("status", {}).get("containers", ()):
+        if each.get("message"):
+            continue
         if each.get("exitCode") is not None and each.get("state") != "running":
             return (
                 f"container {each['name']} ended with exit code {each['exitCode']}:"

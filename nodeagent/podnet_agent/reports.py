@@ -33,11 +33,11 @@ class Report:
         if missing:
             sentence = f"{', '.join(missing)} is gone from the namespace: it is made again"
             network = Claim("NetworkReady", False, "InterfaceMissing", sentence)
-        claims = [
-            network,
-            Claim("ContainersReady", not idle, _reason(idle), _why_not(self.states)),
-            Claim("Ready", ready, now, _why_not(self.states) if not ready else ""),
-        ]
+        containers = Claim("ContainersReady", not idle, _reason(idle), _why_not(idle))
+        lacking = [claim for claim in (network, containers) if not claim.holds]
+        why = lacking[0].reason if lacking and now == "Running" else now
+        sentences = "; ".join(claim.message for claim in lacking if claim.message)
+        claims = [network, containers, Claim("Ready", ready, why, sentences)]
         return {
             "phase": now,
             "sandboxID": self.sandbox.id,
@@ -88,11 +88,14 @@ def _reason(idle: list[Body]) -> str:
     return (said or ["NotRunning"])[0] if idle else "Running"
 
 
-def _why_not(states: tuple[Body, ...]) -> str:
-    """What containers say of why they don't run."""
-    said = [
-        f"container {state['name']}: {state['message']}"
-        for state in states
-        if state["state"] != "running" and state.get("message")
-    ]
-    return "; ".join(said)
+def _why_not(idle: list[Body]) -> str:
+    """What containers say of why they don't run, or how they ended."""
+    return "; ".join(sentence for sentence in map(_sentence, idle) if sentence)
+
+
+def _sentence(state: Body) -> str:
+    title = f"container {state['name']}: "
+    said: str = state.get("message") or ""
+    if not said and state.get("exitCode") is not None:
+        said = f"ended with exit code {state['exitCode']}"
+    return title + said.removeprefix(title) if said else ""

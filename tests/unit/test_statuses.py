@@ -55,3 +55,19 @@ def test_all_that_an_agent_says_of_a_sandbox_has_a_field() -> None:
     assert [each.ip for each in found.pod_ips] == ["172.17.0.2", "fd00:17::2"]
     assert [each.exit_code for each in found.containers] == [None, 3, None]
     assert {each.type for each in found.conditions} == {"NetworkReady", "ContainersReady", "Ready"}
+
+
+def test_ready_says_why_it_is_not() -> None:
+    ended = Container("b", "host", state="exited", exit_code=3, reason="Error", started=1.0)
+    said = "container c: command nosuch is not there"
+    refused = Container(
+        "c", "host", state="exited", exit_code=127, reason="StartError", message=said
+    )
+    found = {each.type: each for each in status(ended, refused).conditions}
+    containers = f"container b: ended with exit code 3; {said}"
+    assert (found["ContainersReady"].reason, found["ContainersReady"].message) == (
+        "Error",
+        containers,
+    )
+    assert found["Ready"].reason == "InterfaceMissing"
+    assert found["Ready"].message == f"{found['NetworkReady'].message}; {containers}"
