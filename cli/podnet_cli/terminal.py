@@ -161,7 +161,7 @@ def _raw(wanted: bool) -> Iterator[None]:
     import tty
 
     before = termios.tcgetattr(0)
-    tty.setraw(0)
+    tty.setraw(0, termios.TCSANOW)  # what was typed ahead is for the command: not flushed
     try:
         yield
     finally:

@@ -165,13 +165,15 @@ def test_run_gives_a_terminal_and_its_size(agent: FakeAgent, conmon: FakeConmon)
     ours, theirs = pty.openpty()
     termios.tcsetwinsize(theirs, (33, 44))
     before = termios.tcgetattr(theirs)
+    os.write(ours, b"ahead\n")  # typed before the command is there to read it
     process = start(
         agent, "run", "-it", "--name", "job", "sh", stdin=theirs, stdout=theirs, stderr=theirs
     )
     conmon.accept()
     until(lambda: _read(conmon.control_fd) == b"1 33 44\n", "the terminal's size", 10)
-    os.write(ours, b"\x03a")  # in raw mode the interrupt key is a byte like any other
     assert conmon.connection
+    assert conmon.connection.recv(10) == b"ahead\n"
+    os.write(ours, b"\x03a")  # in raw mode the interrupt key is a byte like any other
     assert conmon.connection.recv(10) == b"\x03a"
     termios.tcsetwinsize(theirs, (10, 20))
     process.send_signal(signal.SIGWINCH)
