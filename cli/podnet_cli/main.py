@@ -52,6 +52,8 @@ def _dispatch(arguments: list[str]) -> int:
         return run(arguments[1:])
     from podnet_cli import commands
 
+    if arguments == ["--version"]:
+        arguments = ["version", "--client"]
     return commands.run(program_name(), arguments)
 
 

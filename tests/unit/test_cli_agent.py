@@ -139,3 +139,9 @@ def test_wait_meets_conditions_or_says_that_it_did_not(agent: FakeAgent, podnet:
     assert podnet("wait", "psb/job", "--for=delete") == met
     _, _, err = podnet("wait", "psb/job", "--for=condition=Ready")
     assert err == 'Error from server (NotFound): podsandboxes.podnet.dev "job" not found\n'
+
+
+def test_dashes_before_version_are_no_mistake(podnet: Podnet) -> None:
+    """As docker takes it; no agent is asked."""
+    assert podnet("--version") == podnet("version", "--client")
+    assert podnet("--version")[0] == 0
