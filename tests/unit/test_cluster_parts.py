@@ -59,6 +59,7 @@ def test_nothing_is_written_that_stands_there(tmp_path: Path) -> None:
         pytest.param("", id="empty"),
         pytest.param('{"node": "a", "objects": [', id="cut short"),
         pytest.param("[]", id="something else"),
+        pytest.param('{"node": "a", "objects": [{"kind": "PodNetwork"}]}', id="no objects"),
         pytest.param(json.dumps({"node": "b", "objects": [body()]}), id="another node's"),
     ],
 )

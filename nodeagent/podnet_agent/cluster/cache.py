@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from podnet_agent.objects import Body
+from podnet_agent.objects import Body, name_of
 
 log = logging.getLogger(__name__)
 
@@ -26,7 +26,7 @@ class Cache:
             if kept["node"] != self._node:
                 log.warning("%s is of node %s: not used", self._file, kept["node"])
                 return []
-            objects: list[Body] = kept["objects"]
+            objects: list[Body] = [each for each in kept["objects"] if name_of(each)[2]]
             return objects
         except FileNotFoundError:
             return []
