@@ -20,7 +20,7 @@ from podnet.desired import (
     port_objects,
     residue,
 )
-from podnet.errors import Conflict, PodNetError, Retryable
+from podnet.errors import Conflict, PodNetError, PodNetworkMissing, Retryable
 from podnet.explain import Line, explain
 from podnet.network import Network, Node
 from podnet.objects import (
@@ -285,12 +285,12 @@ class Agent:
         )
 
     def network(self, name: str) -> Network:
-        """The network as this node builds it; Retryable while there is none of that name."""
+        """The network as this node builds it; PodNetworkMissing where there is none."""
         try:
             return self.networks[name]
         except KeyError:
             known = ", ".join(sorted(self.networks)) or "none"
-            raise Retryable(
+            raise PodNetworkMissing(
                 f"PodNetwork/{name} is not on this node (there are: {known}): apply it first"
             ) from None
 

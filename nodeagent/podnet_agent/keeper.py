@@ -9,6 +9,7 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 
+from podnet.commands import commands
 from podnet.errors import PodNetError
 from podnet.objects import Netns, Observed
 from podnet.plan import Plan
@@ -75,7 +76,7 @@ class Keeper:
                 await self._networks.report(error)
                 raise
         for operation in plan.operations:
-            log.info("%s %s", type(operation).__name__.lower(), operation.what.key)
+            log.info("%s", "; ".join(commands(operation)))
         await self._networks.report()
         if plan.operations or self._agent.lost:
             self._sandboxes.check_wiring(self._agent.lost)

@@ -7,7 +7,7 @@ from typing import Any
 from podnet.addresses import IPNetwork, free_pool, host_numbers
 from podnet.api.manifest import from_body
 from podnet.api.podnetwork import PodNetwork
-from podnet.errors import PodNetError, Retryable
+from podnet.errors import PodNetError, PodNetworkMissing, Retryable, SubnetOverlaps
 from podnet.network import Network, resolve
 from podnet.status import Claim, conditions
 from podnet_agent import machine
@@ -145,7 +145,7 @@ class Networks:
         """In the writer thread: what is to be said of a network that is being built."""
         problems: list[PodNetError] = [*conflicts_of(self._agent.conflicts, network)]
         problems += [failure] if failure else []
-        reason = type(problems[0]).__name__ if problems else "Built"
+        reason = problems[0].reason if problems else "Built"
         sentences = "; ".join(str(problem) for problem in problems)
         claims = [Claim("Ready", not problems, reason, sentences)]
         obstacles = self._agent.kernel.forward.obstacles([network.bridge])
@@ -161,7 +161,8 @@ class Networks:
         claims = []
         status: Body = {}
         if network is None:
-            claims.append(Claim("Ready", False, type(error).__name__, str(error)))
+            reason = error.reason if error else PodNetworkMissing.reason
+            claims.append(Claim("Ready", False, reason, str(error)))
         else:
             claims = self.claims(network, failure)
             status = {
@@ -210,13 +211,13 @@ def refuse_overlaps(
         for other in others:
             for theirs in other.subnets:
                 if subnet.version == theirs.version and subnet.overlaps(theirs):
-                    raise Retryable(
+                    raise SubnetOverlaps(
                         f"PodNetwork/{name} spec.subnets: {subnet} overlaps {theirs} of"
                         f" {other.cause}: choose another range"
                     )
         for route in routes:
             if subnet.version == route.version and route.prefixlen and subnet.overlaps(route):
-                raise Retryable(
+                raise SubnetOverlaps(
                     f"PodNetwork/{name} spec.subnets: {subnet} overlaps this machine's route to"
                     f" {route} (ip route): choose another range"
                 )

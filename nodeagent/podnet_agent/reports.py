@@ -57,7 +57,7 @@ def failed(error: PodNetError) -> Callable[[Body], Body]:
     """The status of an object whose look ended with an error: what was known, and the reason."""
 
     def report(body: Body) -> Body:
-        claims = [Claim("Ready", False, type(error).__name__, str(error))]
+        claims = [Claim("Ready", False, error.reason, str(error))]
         return {**body["status"], "phase": "Pending", "conditions": _conditions(body, claims)}
 
     return report

@@ -174,7 +174,7 @@ class ClusterNetworks(Networks):
             error = self._errors.get(share.network) or Retryable(
                 f"PodNetwork/{share.network}, whose share this is, does not exist"
             )
-            claims = [Claim("Ready", False, type(error).__name__, str(error))]
+            claims = [Claim("Ready", False, error.reason, str(error))]
         else:
             claims = self.claims(network, failure)
             claims.append(self._reachable(network))
