@@ -11,8 +11,9 @@ from dataclasses import replace
 
 from podnet.api.machine import refused
 from podnet.api.manifest import Resource, Source, changes_refused, from_body, read, to_body
+from podnet.api.meta import Found
 from podnet.api.podsandbox import PodSandbox, warnings
-from podnet.errors import Conflict, Invalid, PodNetError, Problem
+from podnet.errors import Conflict, PodNetError
 from podnet.explain import Line
 from podnet.objects import Netns, Observed
 from podnet.plan import Plan
@@ -145,27 +146,25 @@ class Service:
 
     def validated(self, sources: Sequence[Source], namespace: str) -> tuple[list[Body], list[str]]:
         """The objects as they would be stored, and warnings; Invalid with every problem."""
-        resources = read(sources, namespace)
-        problems: list[Problem] = []
         bodies: list[Body] = []
         warned: list[str] = []
-        for resource in resources:
-            body = to_body(resource)
-            old = self.objects.get(*name_of(body))
-            problems += self.refused(resource)
-            if old is not None and "deletionTimestamp" in old["metadata"]:
-                place = "/".join(part for part in name_of(body) if part)
-                problems.append(Problem(place, "is being deleted: wait, then apply again"))
-            elif old is not None and not self.networks.may_replace(old):
-                problems += changes_refused(from_body(old), resource)
+        for resource in read(sources, namespace, self._further):
+            bodies.append(to_body(resource))
             if isinstance(resource, PodSandbox):
                 warned += warnings(resource)
-            bodies.append(body)
-        if problems:
-            raise Invalid(problems)
         return bodies, warned
 
-    def refused(self, resource: Resource) -> list[Problem]:
+    def _further(self, resource: Resource) -> Found:
+        """What is wrong with an object beside what there is."""
+        found = self.refused(resource)
+        old = self.objects.get(*name_of(to_body(resource)))
+        if old is not None and "deletionTimestamp" in old["metadata"]:
+            found.append((("metadata", "name"), "is being deleted: wait, then apply again"))
+        elif old is not None and not self.networks.may_replace(old):
+            found += changes_refused(from_body(old), resource)
+        return found
+
+    def refused(self, resource: Resource) -> Found:
         """Fields that can't be honoured here."""
         return refused(resource)
 

@@ -161,7 +161,7 @@ def test_what_is_not_there_is_said_in_one_sentence(
         (sandbox("../web"), "- line 1 metadata.name: is ../web: write DNS labels"),
         (
             sandbox("web", FOREVER, hostname="new"),
-            "PodSandbox/default/web spec.hostname: is immutable and was left out, not new: delete",
+            "- line 1 spec.hostname: is immutable and was left out, not new: delete",
         ),
         (
             sandbox("m", FOREVER).replace(

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from podnet.api.crd import MODELS, SELECTABLE, files
-from podnet.api.manifest import changes_refused, from_body
+from podnet.api.manifest import changes_refused, from_body, spelt
 from podnet.api.rules import VALIDATIONS
 from podnet.errors import Invalid
 from podnet.kinds import CLUSTER_KINDS
@@ -81,8 +81,8 @@ def sentences(case: Refused) -> list[tuple[str, str]]:
     if case.was is None:
         return []
     was = from_body(case.old)
-    problems = changes_refused(was, now)  # type: ignore[arg-type]
-    return [(each.place.rpartition(" ")[2], each.message) for each in problems]
+    found = changes_refused(was, now)  # type: ignore[arg-type]
+    return [(spelt(place), sentence) for place, sentence in found]
 
 
 def by_models(case: Refused) -> bool:

@@ -1,32 +1,27 @@
 """One machine: what an object asks for that only a cluster has."""
 
-from podnet.api.manifest import Resource, label
+from podnet.api.manifest import Resource
+from podnet.api.meta import Found
 from podnet.api.podnetwork import PodNetwork
-from podnet.errors import Problem
 
 
-def refused(resource: Resource) -> list[Problem]:
+def refused(resource: Resource) -> Found:
     """Every field that can't be honoured without a cluster."""
-    found: list[tuple[str, str]] = []
+    found: Found = []
     if isinstance(resource, PodNetwork):
         if resource.spec.backend.type not in (None, "Local"):
-            found.append(
-                (
-                    "spec.backend.type",
-                    f"is {resource.spec.backend.type}, which leads to other nodes, and this"
-                    f" machine has none: write Local or leave it out",
-                )
+            sentence = (
+                f"is {resource.spec.backend.type}, which leads to other nodes, and this machine has"
+                f" none: write Local or leave it out"
             )
+            found.append((("spec", "backend", "type"), sentence))
         if resource.spec.node_prefix_length is not None:
-            found.append(
-                (
-                    "spec.nodePrefixLength",
-                    "cuts the subnet into nodes' shares, and this machine takes the whole subnet:"
-                    " leave it out",
-                )
+            sentence = (
+                "cuts the subnet into nodes' shares, and this machine takes the whole subnet:"
+                " leave it out"
             )
+            found.append((("spec", "nodePrefixLength"), sentence))
     elif resource.spec.node_name is not None:
-        found.append(
-            ("spec.nodeName", "chooses a node, and without a cluster there is one: leave it out")
-        )
-    return [Problem(f"{label(resource)} {place}", sentence) for place, sentence in found]
+        sentence = "chooses a node, and without a cluster there is one: leave it out"
+        found.append((("spec", "nodeName"), sentence))
+    return found

@@ -1,6 +1,6 @@
 """Manifest: what a person wrote, as objects; or every mistake in it."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, overload
 
 from podnet.addresses import bridge_name
@@ -42,10 +42,15 @@ _OF_API_SERVERS = ("managedFields", "ownerReferences", "finalizers", "generateNa
 """Of metadata in a cluster: no model has it; the operator reads some of it where it stands."""
 
 
-def read(sources: Sequence[Source], namespace: str = "default") -> tuple[Resource, ...]:
+def read(
+    sources: Sequence[Source],
+    namespace: str = "default",
+    further: Callable[[Resource], Found] = lambda resource: [],
+) -> tuple[Resource, ...]:
     """Every object of the sources, in their order; Invalid with every mistake of all of them.
 
-    `namespace` is that of objects which name none.
+    `namespace` is that of objects which name none; `further` says what else is wrong with one that
+    could be meant.
     """
     from podnet.api.document import BYTES, MISTAKES, documents  # yaml costs 10 ms
 
@@ -65,6 +70,8 @@ def read(sources: Sequence[Source], namespace: str = "default") -> tuple[Resourc
                 if len(problems) > MISTAKES:
                     raise Invalid(problems)
                 resource, wrong = _resource(data, namespace)
+                if isinstance(resource, Resource):
+                    wrong += further(resource)
                 wrong.sort(key=lambda each: document.mark((*place, *each[0])).line)
                 problems += [_problem(document, (*place, *at), text) for at, text in wrong]
                 if not isinstance(resource, Resource):
@@ -110,7 +117,7 @@ def to_body(resource: Resource) -> dict[str, Any]:
     return body
 
 
-def changes_refused(old: Resource, new: Resource) -> list[Problem]:
+def changes_refused(old: Resource, new: Resource) -> Found:
     """Which immutable fields differ. The remedy is always to delete the object first."""
     before, after = (each.model_dump(mode="json", by_alias=True)["spec"] for each in (old, new))
     if isinstance(new, PodNetwork):
@@ -121,8 +128,8 @@ def changes_refused(old: Resource, new: Resource) -> list[Problem]:
         fixed = PodNetworkSpec.fixed
         before, after = ({key: spec[key] for key in fixed} for spec in (before, after))
     return [
-        Problem(
-            f"{label(new)} {spelt(place)}",
+        (
+            place,
             IMMUTABLE.format(change=f" and was {_shown(was)}, not {_shown(now)}", kind=new.kind),
         )
         for place, was, now in _differences(before, after, ("spec",))

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from podnet.api.manifest import Resource, Source
-from podnet.errors import Conflict, Problem
+from podnet.api.meta import Found
+from podnet.errors import Conflict
 from podnet_agent.agent import Agent
 from podnet_agent.cluster.api import Api
 from podnet_agent.cluster.cache import Cache
@@ -96,7 +97,7 @@ class ClusterService(Service):
         """Refused."""
         raise _refusal("apply -f FILE")
 
-    def refused(self, resource: Resource) -> list[Problem]:
+    def refused(self, resource: Resource) -> Found:
         """Nothing: what a cluster refuses, its API server does."""
         return []
 
