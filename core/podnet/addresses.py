@@ -12,8 +12,6 @@ from ipaddress import (
     IPv6Address,
     IPv6Interface,
     IPv6Network,
-    ip_interface,
-    ip_network,
 )
 
 IPAddress = IPv4Address | IPv6Address
@@ -72,16 +70,6 @@ def at(pod_cidr: IPNetwork, number: int) -> IPInterface:
     """The address with that host number, with the CIDR's prefix length."""
     kind = IPv4Interface if pod_cidr.version == 4 else IPv6Interface
     return kind((int(pod_cidr.network_address) + number, pod_cidr.prefixlen))
-
-
-def parse_network(text: str) -> IPNetwork:
-    """The CIDR in `text`; ValueError when host bits are set."""
-    return ip_network(text)
-
-
-def parse_interface(text: str) -> IPInterface:
-    """The address with prefix length in `text`."""
-    return ip_interface(text)
 
 
 def mac_for(address: IPAddress) -> str:

@@ -16,8 +16,6 @@ from podnet.addresses import (
     gateway,
     host_numbers,
     mac_for,
-    parse_interface,
-    parse_network,
 )
 
 V4 = ip_network("10.1.2.0/24")
@@ -116,13 +114,6 @@ def test_an_address_has_its_number_and_its_networks_prefix(cidr: object, number:
 def test_the_gateway_is_the_first_host() -> None:
     assert gateway(V4) == ip_address("10.1.2.1")
     assert gateway(V6) == ip_address("fd00:1:2::1")
-
-
-def test_texts_become_values_and_host_bits_are_refused() -> None:
-    assert parse_network("10.1.2.0/24") == V4
-    assert parse_interface("10.1.2.3/24").network == V4
-    with pytest.raises(ValueError, match="host bits"):
-        parse_network("10.1.2.3/24")
 
 
 @pytest.mark.parametrize(
