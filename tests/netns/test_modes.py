@@ -3,6 +3,7 @@
 Most tests share one machine and leave it as it was: sandboxes are named after the test.
 """
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -196,7 +197,7 @@ def everything(host: Host) -> dict[str, Any]:
         "links": sorted(host.links()),
         "rules": host.run(["nft", "--stateless", "list", "ruleset"]).stdout,
         "namespaces": host.run(["ls", "/run/netns"]).stdout,
-        "routes": [line for line in routes.splitlines() if "fe80::" not in line],
+        "routes": [line for line in routes.splitlines() if not re.search("fe80::|ff00::", line)],
     }
 
 
