@@ -7,15 +7,17 @@ PACKAGES := python3-venv runc conmon libnftables1 nftables iproute2 iptables pro
 KIND := tests/kind/cluster
 KIND_PACKAGES := mmdebstrap procps # and Go, of the version in tests/kind/cluster/src/go.mod
 
-.PHONY: demo test check unit netns crds bench format install packages clean \
-	kind-up kind-load kind-deploy kind-test kind-down
+.PHONY: demo test check netns crds bench format install packages clean \
+	kind-packages kind-up kind-load kind-deploy kind-test kind-down
 
 demo: install ## the article's four modes, each proving itself, in a private host
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python tests/support/enter.py demo/inside.sh
 
-test: install ## every test there is
+test: install ## every test there is; where no cluster runs, one is made for the last of them and taken down again
 	@$(MAKE) --no-print-directory check
 	@$(MAKE) --no-print-directory netns
+	@timeout 20 $(KIND)/in kubectl get nodes > /dev/null 2>&1 || { trap $(KIND)/down EXIT; trap 'exit 130' INT TERM; }; \
+		$(MAKE) --no-print-directory kind-test
 
 check: install ## format, lint, types, import contracts, unit tests: seconds, no root
 	$(BIN)/ruff format --check .
@@ -33,8 +35,10 @@ crds: install ## crds/ from the models; a unit test fails when they differ
 bench: install ## how fast, beside the peers, in interleaved rounds
 	$(BIN)/python -m bench
 
-kind-up: ## a real kind cluster of three nodes, made or left as it is; nothing of this machine changes
+kind-packages:
 	@$(MAKE) --no-print-directory packages PACKAGES="$(PACKAGES) $(KIND_PACKAGES)"
+
+kind-up: kind-packages ## a real kind cluster of three nodes, made or left as it is; nothing of this machine changes
 	@$(KIND)/up
 
 kind-load: install kind-up ## operator's and agent's images, built and given to the nodes
@@ -44,7 +48,7 @@ kind-load: install kind-up ## operator's and agent's images, built and given to 
 kind-deploy: install kind-up ## podnet as it lies here, installed in the cluster
 	@$(KIND)/deploy
 
-kind-test: install ## all of it where kubectl sees it: root or docker, makes the cluster if there is none
+kind-test: install kind-packages ## all of it where kubectl sees it: root or docker, makes the cluster if there is none
 	$(BIN)/pytest tests/kind
 
 kind-down: ## the cluster is gone, and all that ran in it; its cache stays
