@@ -7,7 +7,7 @@ PACKAGES := python3-venv runc conmon libnftables1 nftables iproute2 iptables pro
 KIND := tests/kind/cluster
 KIND_PACKAGES := mmdebstrap procps # and Go, of the version in tests/kind/cluster/src/go.mod
 
-.PHONY: demo test check netns crds bench format install packages clean \
+.PHONY: demo test check netns crds bench bench-cluster format install packages clean \
 	kind-packages kind-up kind-load kind-deploy kind-test kind-down
 
 demo: install ## the article's four modes, each proving itself, in a private host
@@ -37,6 +37,9 @@ bench: install ## how fast, beside the peers, in interleaved rounds
 
 kind-packages:
 	@$(MAKE) --no-print-directory packages PACKAGES="$(PACKAGES) $(KIND_PACKAGES)"
+
+bench-cluster: kind-deploy ## what podnet costs a cluster, beside Pods
+	@$(KIND)/in $(BIN)/python -m bench.cluster
 
 kind-up: kind-packages ## a real kind cluster of three nodes, made or left as it is; nothing of this machine changes
 	@$(KIND)/up

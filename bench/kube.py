@@ -1,0 +1,159 @@
+"""The API server of a cluster, as the bench talks to it: objects, and when they became what.
+
+Run where the cluster can be reached: `tests/kind/cluster/in`. Every answer is plain JSON, for
+Pods as for PodSandboxes: a client that builds classes would be slower for one of them.
+"""
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any, cast
+
+import kubernetes
+import urllib3
+
+Body = dict[str, Any]
+PODNET = "/apis/podnet.dev/v1alpha1"
+AT_ONCE = 20
+"""Requests on the way to the server."""
+
+
+class KubeError(Exception):
+    """The API server refused; has its sentence."""
+
+
+class Kube:
+    """The cluster that KUBECONFIG names."""
+
+    def __init__(self) -> None:
+        kubernetes.config.load_kube_config()
+        found = kubernetes.client.Configuration.get_default_copy()
+        self._url = found.host
+        self._pool = urllib3.PoolManager(
+            maxsize=AT_ONCE + 10,
+            cert_file=found.cert_file,
+            key_file=found.key_file,
+            ca_certs=found.ssl_ca_cert,
+        )
+
+    def ask(self, method: str, path: str, body: Body | None = None, **options: Any) -> Body:
+        """One request; KubeError where it was refused."""
+        return cast(Body, json.loads(self.raw(method, path, body, **options)))
+
+    def raw(
+        self, method: str, path: str, body: Body | None = None, kind: str = "application/json"
+    ) -> bytes:
+        """As ask, but the answer as it is."""
+        data = None if body is None else json.dumps(body)
+        headers = {"Content-Type": kind}
+        response = self._pool.request(method, self._url + path, body=data, headers=headers)
+        if response.status >= 400:
+            raise KubeError(f"{method} {path}: {response.status}: {response.data.decode()}")
+        return response.data
+
+    def items(self, path: str) -> list[Body]:
+        """All objects of a collection."""
+        return cast(list[Body], self.ask("GET", path)["items"])
+
+    def create(self, path: str, bodies: Sequence[Body]) -> dict[str, float]:
+        """Make them all at once; when each was asked for, on the clock of time.time."""
+        asked: dict[str, float] = {}
+
+        def one(body: Body) -> None:
+            asked[body["metadata"]["name"]] = time.time()
+            self.raw("POST", path, body)
+
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            list(pool.map(one, bodies))
+        return asked
+
+    def delete(self, path: str, names: Sequence[str], query: str = "") -> None:
+        """Delete objects of a collection, those that are there."""
+
+        def one(name: str) -> None:
+            try:
+                self.raw("DELETE", f"{path}/{name}{query}")
+            except KubeError as error:
+                if ": 404:" not in str(error):
+                    raise
+
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            list(pool.map(one, names))
+
+    @contextmanager
+    def namespace(self, name: str) -> Iterator[None]:
+        """One that is there for the block only; what an earlier, killed run left goes first."""
+        path = "/api/v1/namespaces"
+        with self.watching(path, lambda _: True) as seen:
+            if name in {each["metadata"]["name"] for each in self.items(path)}:
+                self.delete(path, [name])
+                seen.wait_gone([name])
+        self.create(path, [{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}])
+        try:
+            yield
+        finally:
+            self.delete(path, [name])
+
+    @contextmanager
+    def watching(self, path: str, reached: Callable[[Body], bool]) -> Iterator["Arrivals"]:
+        """From now on, see which objects of a collection reach a state, or are gone, and when."""
+        version = self.ask("GET", f"{path}?limit=1")["metadata"]["resourceVersion"]
+        query = f"?watch=true&resourceVersion={version}&timeoutSeconds=900"
+        stream = self._pool.request("GET", self._url + path + query, preload_content=False)
+        arrivals = Arrivals()
+        thread = threading.Thread(target=arrivals.read, args=(stream, reached), daemon=True)
+        thread.start()
+        try:
+            yield arrivals
+        finally:
+            stream.shutdown()
+            thread.join()
+
+
+class Arrivals:
+    """When objects were seen in a state, or gone, by name; on the clock of time.time."""
+
+    def __init__(self) -> None:
+        self.reached: dict[str, float] = {}
+        self.gone: set[str] = set()
+        self._changed = threading.Condition()
+
+    def read(self, stream: urllib3.BaseHTTPResponse, reached: Callable[[Body], bool]) -> None:
+        """Follow a watch until it is shut."""
+        rest = b""
+        for chunk in stream.stream(1 << 16):
+            *lines, rest = (rest + chunk).split(b"\n")
+            now = time.time()
+            for line in lines:
+                self._event(json.loads(line), reached, now)
+
+    def _event(self, event: Body, reached: Callable[[Body], bool], now: float) -> None:
+        name = event["object"].get("metadata", {}).get("name", "")
+        with self._changed:
+            if event["type"] == "DELETED":
+                self.gone.add(name)
+            elif name not in self.reached and reached(event["object"]):
+                self.reached[name] = now
+            self._changed.notify_all()
+
+    def wait(self, names: Sequence[str], seconds: float = 120) -> None:
+        """Until each has reached it; TimeoutError."""
+        self._wait(lambda: set(names) - self.reached.keys(), seconds)
+
+    def wait_gone(self, names: Sequence[str], seconds: float = 120) -> None:
+        """Until none is there; TimeoutError."""
+        self._wait(lambda: set(names) - self.gone, seconds)
+
+    def _wait(self, lacking: Callable[[], set[str]], seconds: float) -> None:
+        with self._changed:
+            if not self._changed.wait_for(lambda: not lacking(), seconds):
+                raise TimeoutError(f"{len(lacking())} objects did not arrive in {seconds:g} s")
+
+
+def is_ready(body: Body) -> bool:
+    """Whether its condition Ready is True."""
+    conditions = body.get("status", {}).get("conditions") or []
+    return any(each["type"] == "Ready" and each["status"] == "True" for each in conditions)
