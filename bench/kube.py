@@ -4,6 +4,7 @@ Run where the cluster can be reached: `tests/kind/cluster/in`. Every answer is p
 Pods as for PodSandboxes: a client that builds classes would be slower for one of them.
 """
 
+import contextlib
 import json
 import threading
 import time
@@ -124,11 +125,12 @@ class Arrivals:
     def read(self, stream: urllib3.BaseHTTPResponse, reached: Callable[[Body], bool]) -> None:
         """Follow a watch until it is shut."""
         rest = b""
-        for chunk in stream.stream(1 << 16):
-            *lines, rest = (rest + chunk).split(b"\n")
-            now = time.time()
-            for line in lines:
-                self._event(json.loads(line), reached, now)
+        with contextlib.suppress(urllib3.exceptions.HTTPError):  # shut in the middle
+            for chunk in stream.stream(1 << 16):
+                *lines, rest = (rest + chunk).split(b"\n")
+                now = time.time()
+                for line in lines:
+                    self._event(json.loads(line), reached, now)
 
     def _event(self, event: Body, reached: Callable[[Body], bool], now: float) -> None:
         name = event["object"].get("metadata", {}).get("name", "")

@@ -46,10 +46,16 @@ class Unreached:
 def host_gateway(
     peers: Sequence[Peer], links: Sequence[Link]
 ) -> tuple[tuple[Route, ...], tuple[Unreached, ...]]:
-    """A route to every CIDR of every peer, and those for which there can be none."""
+    """A route to every CIDR of every peer, and those for which there can be none.
+
+    A peer without any address has only not come yet: its own status says so. A condition here would
+    be one on every node, and two writes by each of them for every node that joins.
+    """
     routes: list[Route] = []
     unreached: list[Unreached] = []
     for peer in peers:
+        if not peer.addresses:
+            continue
         for cidr in peer.pod_cidrs:
             found = _route(peer, cidr, links)
             if isinstance(found, Route):

@@ -110,3 +110,8 @@ def test_what_nobody_has_leads_nowhere() -> None:
 def test_who_has_the_whole_subnet_needs_no_such_route() -> None:
     whole = (ip_network("10.8.0.0/16"),)
     assert unknown_shares("blue", whole, whole) == ()
+
+
+def test_a_node_that_has_not_come_yet_is_nobodys_problem() -> None:
+    """Else every node would write a condition, and take it back, for every node that joins."""
+    assert host_gateway([peer("10.8.2.0/24", at=())], LINKS) == ((), ())
