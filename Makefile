@@ -61,7 +61,7 @@ format: install
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-install: packages .venv/installed $(BIN)/podnet-logger ## what the targets above need
+install: packages .venv/installed $(BIN)/podnet-cni ## what the targets above need
 
 packages:
 	@missing=$$(for package in $(PACKAGES); do dpkg-query -W -f '$${db:Status-Abbrev}' $$package 2>/dev/null \
@@ -80,8 +80,8 @@ packages:
 	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
-$(BIN)/podnet-logger: nodeagent/logger/logger.c | .venv/installed
-	$(CC) -O2 -Wall -Wextra -Werror -static -o $@ $<
+$(BIN)/podnet-cni: hatch_build.py nodeagent/cni-shim/shim.c nodeagent/logger/logger.c | .venv/installed
+	@$(BIN)/python hatch_build.py $(BIN)
 
 clean:
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist build
