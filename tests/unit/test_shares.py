@@ -231,6 +231,7 @@ class Cluster(RuleBasedStateMachine):
     @rule(name=nodes, pods=st.integers(0, 3))
     def runs(self, name: str, pods: int) -> None:
         self.used[name] = pods
+        self.decide()
 
     @rule(seconds=st.sampled_from([1.0, GONE_SECONDS]))
     def time_passes(self, seconds: float) -> None:
