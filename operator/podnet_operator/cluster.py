@@ -20,13 +20,14 @@ from podnet_operator.decisions import (
 )
 from podnet_operator.facts import NETWORKS, SANDBOXES, SHARES, Identity, NetworkFacts, version_of
 from podnet_operator.lease import Lease, refuse_unless_held
-from podnet_operator.reports import NetworkReport, Said, SandboxReport
+from podnet_operator.reports import NetworkReport, Said, SandboxReport, ShareReport
 from podnet_operator.snapshot import Snapshot
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
+Report = NetworkReport | ShareReport | SandboxReport
 EVENTS = Resource("Event", "", "v1", "events")
 EVENT_BYTES = 1000
 """Of an Event's message; the API server takes 1024 (core/v1, Event)."""
@@ -53,7 +54,7 @@ class Cluster:
         others = [each for each in several if not isinstance(each, DropShare)]
         await self._all(self._one, others)
 
-    async def report(self, reports: Iterable[NetworkReport | SandboxReport]) -> None:
+    async def report(self, reports: Iterable[Report]) -> None:
         """Write what there is to say, and the Events."""
         await self._all(self._report, list(reports))
 
@@ -124,11 +125,14 @@ class Cluster:
         else:
             self._snapshot.sees(resource, changed)
 
-    async def _report(self, report: NetworkReport | SandboxReport) -> None:
-        if isinstance(report, NetworkReport):
-            resource, of = NETWORKS, report.network.id
-        else:
-            resource, of = SANDBOXES, report.sandbox.id
+    async def _report(self, report: Report) -> None:
+        match report:
+            case NetworkReport():
+                resource, of = NETWORKS, report.network.id
+            case ShareReport():
+                resource, of = SHARES, report.share.id
+            case SandboxReport():
+                resource, of = SANDBOXES, report.sandbox.id
         try:
             changed = await self._client.apply_status(
                 resource, of.name, of.uid, report.status, of.namespace

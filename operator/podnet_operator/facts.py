@@ -49,6 +49,7 @@ class ShareFacts:
     owners: tuple[str, ...]  # uids
     addresses_used: int
     ready: Mapping[str, Any] | None  # the agent's condition
+    present: Mapping[str, Any] | None  # the operator's condition NodePresent
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +149,7 @@ def _share(body: Mapping[str, Any]) -> ShareFacts:
         owners=tuple(each["uid"] for each in body["metadata"].get("ownerReferences") or ()),
         addresses_used=status.get("addressesUsed") or 0,
         ready=_condition(body, "Ready"),
+        present=_condition(body, "NodePresent"),
     )
 
 

@@ -11,9 +11,14 @@ from podnet.shares import GONE_SECONDS
 from podnet_operator.client import Client, Missing, Resource
 from podnet_operator.cluster import Cluster
 from podnet_operator.decisions import World, decide
-from podnet_operator.facts import RESOURCES, SERVICES
+from podnet_operator.facts import RESOURCES, SERVICES, ShareFacts
 from podnet_operator.lease import Lease, refuse_unless_held
-from podnet_operator.reports import NetworkReport, network_reports, sandbox_reports
+from podnet_operator.reports import (
+    NetworkReport,
+    network_reports,
+    sandbox_reports,
+    share_reports,
+)
 from podnet_operator.snapshot import Snapshot
 
 log = logging.getLogger(__name__)
@@ -102,7 +107,8 @@ class Loop:
         reports = [*network_reports(world, decisions, text)]
         later = [each for each in reports if each.only_counts and not self._may_count(each, now)]
         due = [each for each in reports if each not in later]
-        await self.cluster.report([*due, *sandbox_reports(world, decisions, text)])
+        others = [*share_reports(world, text), *sandbox_reports(world, decisions, text)]
+        await self.cluster.report([*due, *others])
         self._counted |= {each.network.id.name: now for each in due}
         return self._wait(now, later)
 
@@ -110,8 +116,12 @@ class Loop:
         snapshot = self.snapshot
         nodes, shares = snapshot.nodes, snapshot.shares
         there = {node.id.name for node in nodes}
-        gone = {each.share.node for each in shares} - there
-        self._gone = {name: self._gone.get(name, now) for name in gone}
+        gone = {each.share.node: now for each in shares if each.share.node not in there}
+        for each in shares:
+            if each.share.node in gone:
+                since = now - _said_gone_seconds(each)
+                gone[each.share.node] = min(since, gone[each.share.node])
+        self._gone = {name: self._gone.get(name, since) for name, since in gone.items()}
         return World(
             networks=snapshot.networks,
             shares=shares,
@@ -132,6 +142,15 @@ class Loop:
         ]
         ends += [self._counted[each.network.id.name] + COUNT_SECONDS for each in later]
         return max(0.0, min(ends) - now)
+
+
+def _said_gone_seconds(share: ShareFacts) -> float:
+    """How long ago the share's node went, as this operator or the one before it has written."""
+    present = share.present
+    if present is None or present["status"] != "False":
+        return 0.0
+    since = datetime.fromisoformat(present["lastTransitionTime"])
+    return max(0.0, (datetime.now(UTC) - since).total_seconds())
 
 
 def _may_pass(error: PodNetError) -> bool:

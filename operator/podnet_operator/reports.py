@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from podnet.addresses import bridge_name, host_numbers
+from podnet.shares import GONE_SECONDS
 from podnet.status import Body, Claim, conditions
 from podnet_operator.decisions import Decisions, World, addresses_used, follows_nodes
-from podnet_operator.facts import NetworkFacts, SandboxFacts
+from podnet_operator.facts import NetworkFacts, SandboxFacts, ShareFacts
 
 NAMED = 3
 """How many of many a sentence names."""
@@ -38,6 +39,15 @@ class NetworkReport:
 
 
 @dataclass(frozen=True, slots=True)
+class ShareReport:
+    """What the operator says in a NodeSubnet's status: all of it, as it should be."""
+
+    share: ShareFacts
+    status: Body
+    said: Said | None
+
+
+@dataclass(frozen=True, slots=True)
 class SandboxReport:
     """What the operator says in a PodSandbox's status: all of it, as it should be."""
 
@@ -60,6 +70,35 @@ def network_reports(world: World, decisions: Decisions, now: str) -> Iterator[Ne
             same = {key: value for key, value in status.items() if key not in COUNTS}
             counts = same == {key: value for key, value in old.items() if key not in COUNTS}
             yield NetworkReport(facts, status, _said(claims, before), counts)
+
+
+def share_reports(world: World, now: str) -> Iterator[ShareReport]:
+    """Of every share whose node went, or is back.
+
+    The condition's time says since when, also to the next operator.
+    """
+    gone = world.gone_seconds or {}
+    for facts in world.shares:
+        if facts.id.deleting or not (facts.share.node in gone or facts.present):
+            continue
+        before = [facts.present] if facts.present else []
+        claim = _present(facts) if facts.share.node in gone else Claim("NodePresent", True, "Back")
+        (condition,) = conditions([claim], before, facts.id.generation, now)
+        if condition != facts.present:
+            yield ShareReport(facts, {"conditions": [condition]}, _said([claim], before))
+
+
+def _present(facts: ShareFacts) -> Claim:
+    node, used = facts.share.node, facts.addresses_used
+    if used:
+        sentence = (
+            f"node {node} is not there, and had {used} address{'es' * (used != 1)} in use when it"
+            f" was last heard: if it is off for good, kubectl delete nodesubnet {facts.id.name}"
+            f" frees the share"
+        )
+        return Claim("NodePresent", False, "HeldForPods", sentence)
+    sentence = f"node {node} is not there: the share is freed {GONE_SECONDS:.0f} s after it went"
+    return Claim("NodePresent", False, "NodeGone", sentence)
 
 
 def sandbox_reports(world: World, decisions: Decisions, now: str) -> Iterator[SandboxReport]:

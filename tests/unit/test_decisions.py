@@ -18,7 +18,7 @@ from podnet_operator.decisions import (
     decide,
 )
 from podnet_operator.facts import NETWORKS, NODES, SANDBOXES, SERVICES, SHARES, Facts, parse
-from podnet_operator.reports import network_reports, sandbox_reports
+from podnet_operator.reports import network_reports, sandbox_reports, share_reports
 
 NOW = "2026-01-02T00:00:00Z"
 _versions = itertools.count(1)
@@ -274,6 +274,36 @@ def test_numbers_alone_can_wait_and_tell_nobody() -> None:
     rested = network("blue", "10.8.0.0/16", status=report.status)
     world = World((rested,), (used,), nodes=(node("w1"),))
     assert list(network_reports(world, decide(world), NOW)) == []
+
+
+@pytest.mark.parametrize(
+    ("used", "reason", "words"),
+    [
+        pytest.param(0, "NodeGone", "is freed 300 s after it went", id="without pods"),
+        pytest.param(2, "HeldForPods", "kubectl delete nodesubnet blue.w1", id="with pods"),
+    ],
+)
+def test_a_share_says_that_its_node_is_gone_and_when_it_is_back(
+    used: int, reason: str, words: str
+) -> None:
+    cidr = "10.8.0.0/24"
+    gone = {"w1": 5.0}
+    world = World((BLUE,), (share("blue", "w1", cidr, addressesUsed=used),), gone_seconds=gone)
+    (report,) = share_reports(world, NOW)
+    (condition,) = report.status["conditions"]
+    assert (condition["status"], condition["reason"]) == ("False", reason)
+    assert words in condition["message"]
+    assert report.said is not None and report.said.warning
+    told = share("blue", "w1", cidr, addressesUsed=used, conditions=[condition])
+    assert list(share_reports(World((BLUE,), (told,), gone_seconds=gone), "later")) == []
+    back = World((BLUE,), (told,), nodes=(node("w1"),))
+    (report,) = share_reports(back, "2026-01-03T00:00:00Z")
+    assert report.status["conditions"][0]["status"] == "True"
+
+
+def test_nothing_is_said_of_a_node_that_was_always_there() -> None:
+    world = World((BLUE,), (share("blue", "w1", "10.8.0.0/24"),), nodes=(node("w1"),))
+    assert list(share_reports(world, NOW)) == []
 
 
 def test_a_sandbox_without_a_place_is_told_once_and_again_when_it_has_one() -> None:

@@ -2,10 +2,12 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
+from podnet.shares import GONE_SECONDS
 from support.fake_api import FakeApi
 from support.operating import (
     agent,
@@ -86,6 +88,27 @@ def test_a_node_that_comes_gets_its_share_and_one_that_returns_the_same(tmp_path
             await until(lambda: "blue.w5" in shares(api), "a fifth share")
             assert api.get("nodesubnets", "blue.w1") == before
             assert shares(api)["blue.w4"] == "10.8.3.0/24"
+
+    told(tmp_path, story)
+
+
+def test_how_long_a_node_is_gone_outlives_the_operator(tmp_path: Path) -> None:
+    """S23: 300 s in all, however often an operator is started meanwhile."""
+
+    async def story(api: FakeApi) -> None:
+        network(api, "blue", "10.8.0.0/16")
+        async with operator():
+            await until(lambda: len(shares(api)) == 2, "two shares")
+            api.take("nodes", "w2")
+            said = await until(
+                lambda: api.condition("nodesubnets", "blue.w2", "NodePresent"), "that it is gone"
+            )
+            assert (said["status"], said["reason"]) == ("False", "NodeGone")
+        long_ago = (datetime.now(UTC) - timedelta(seconds=GONE_SECONDS - 1)).isoformat()
+        condition = said | {"lastTransitionTime": long_ago}
+        api.put("nodesubnets", "blue.w2", status={"conditions": [condition]})
+        async with operator():
+            await until(lambda: list(shares(api)) == ["blue.w1"], "it to be freed")
 
     told(tmp_path, story)
 

@@ -65,7 +65,7 @@ class PodNetworkStatus(Model):
 
 
 class NodeSubnetStatus(Model):
-    """What the node made of its share; its agent writes it."""
+    """What the node made of its share; its agent writes it, the operator only `NodePresent`."""
 
     node_addresses: tuple[_Address, ...] = Field(
         default=(),
@@ -76,7 +76,9 @@ class NodeSubnetStatus(Model):
         default=None, ge=0, description="Pods of the node that have an address of the share."
     )
     conditions: Conditions = Field(
-        default=(), description="Ready: the bridge is there. Reachable: every other node is."
+        default=(),
+        description="Ready: the bridge is there. Reachable: every other node is. NodePresent: False"
+        " while the node itself is gone.",
     )
 
 
