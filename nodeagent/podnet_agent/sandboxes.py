@@ -270,11 +270,13 @@ class Sandboxes:
     def _owner(self, name: Name) -> Body:
         """The sandbox at the end of those that join each other; they wake this one from now on."""
         passed = [name]
+        first = self._objects.get(*name)
+        node = first["spec"].get("nodeName") if first else None  # a cluster's: it has others
         while True:
             body = self._objects.get(*passed[-1])
             where = "/".join(passed[-1])
             if body is None or (len(passed) > 1 and "deletionTimestamp" in body["metadata"]):
-                what = "is being deleted" if body else "does not exist"
+                what = "is being deleted" if body else _absent(node)
                 raise OwnerGone(f"{where}, whose network namespace is joined, {what}: create it")
             joins = body["spec"].get("network", {}).get("sandbox")
             if not joins:
@@ -324,3 +326,7 @@ class Sandboxes:
         for name in self._joined_by.get(owner, ()):
             if name in self._workers:
                 self.wake(name)
+
+
+def _absent(node: str | None) -> str:
+    return f"is not on node {node}, as the one that joins it is" if node else "does not exist"

@@ -107,8 +107,8 @@ class Loop:
         reports = [*network_reports(world, decisions, text)]
         later = [each for each in reports if each.only_counts and not self._may_count(each, now)]
         due = [each for each in reports if each not in later]
-        others = [*share_reports(world, text), *sandbox_reports(world, decisions, text)]
-        await self.cluster.report([*due, *others])
+        shares, sandboxes = share_reports(world, text), sandbox_reports(world, decisions, text)
+        await self.cluster.report([*due, *shares, *sandboxes])
         self._counted |= {each.network.id.name: now for each in due}
         return self._wait(now, later)
 
