@@ -26,6 +26,7 @@ WHERE = {
     "plan": "reasons:plan",
     "explain": "reasons:explain",
     "agent": "machine:agent",
+    "cni": "plugin:cni",
     "doctor": "machine:doctor",
     "version": "machine:version",
     "api-resources": "machine:api_resources",

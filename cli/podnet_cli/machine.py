@@ -10,6 +10,7 @@ from podnet_cli import manifests, starting
 from podnet_cli.client import Away, call, log_path
 from podnet_cli.commands import namespace_option
 from podnet_cli.objects import print_results
+from podnet_cli.plugin import cni_folders
 from podnet_cli.screen import Columns
 from podnet_cli.waiting import Seconds, names_of, until_ready
 
@@ -81,9 +82,11 @@ def _leftovers() -> bool:
 
 
 @click.command()
-def agent() -> None:
+@click.option("--cni", is_flag=True, help="Be the CNI plugin of this machine's containerd.")
+@cni_folders
+def agent(cni: bool, folders: list[str]) -> None:
     """Run the agent in the foreground; what it built stays."""
-    starting.become_agent("serve")
+    starting.become_agent("serve", ["--cni", *folders] if cni else folders)
 
 
 @click.command()

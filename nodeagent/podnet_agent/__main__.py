@@ -1,4 +1,4 @@
-"""`podnet-agent serve | plan | doctor | ruleset`: the agent as a process."""
+"""`podnet-agent serve | plan | doctor | ruleset | install | uninstall`: the agent as a process."""
 
 import argparse
 import contextlib
@@ -7,9 +7,19 @@ import logging
 import os
 import signal
 import sys
+import time
+from collections.abc import Coroutine, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from podnet.errors import PodNetError
+from podnet.errors import PodNetError, Retryable
+
+if TYPE_CHECKING:
+    from podnet_agent.install import Installation
+
+INSTALL_SECONDS = 10.0
+"""How long `install` waits for an agent that has just been started to have built its network."""
+INSTALL_RETRY_SECONDS = 0.2
 
 
 def main() -> None:
@@ -21,10 +31,16 @@ def main() -> None:
     )
     serve.add_argument("--node", help="as a Pod of a cluster: the objects of this node of it")
     serve.add_argument("--containerd", type=Path, help="run containers by the one on this socket")
+    serve.add_argument("--cni", action="store_true", help="be the CNI plugin of this node's Pods")
     verbs.add_parser("plan", help="read a request as of POST /plan from standard input, answer it")
     doctor = verbs.add_parser("doctor", help="say what this machine lacks, and how to get it")
     doctor.add_argument("-o", "--output", choices=["json"], help="as JSON")
     verbs.add_parser("ruleset", help="print the nftables table without its elements")
+    install = verbs.add_parser("install", help="have containerd call podnet for Pods")
+    uninstall = verbs.add_parser("uninstall", help="have containerd call podnet no more")
+    for verb in (serve, install, uninstall):
+        verb.add_argument("--bin-dir", type=Path, help="where containerd looks for CNI plugins")
+        verb.add_argument("--conf-dir", type=Path, help="and for their configurations")
     arguments = parser.parse_args()
     try:
         if arguments.verb == "ruleset":
@@ -33,6 +49,10 @@ def main() -> None:
             print(TEXT, end="")
         elif arguments.verb == "doctor":
             sys.exit(_doctor(arguments.output == "json"))
+        elif arguments.verb in ("install", "uninstall"):
+            _need_root()
+            change = _install if arguments.verb == "install" else _uninstall
+            change(_installation(arguments.bin_dir, arguments.conf_dir))
         else:
             _need_root()
             if arguments.verb == "plan" or arguments.node is None:
@@ -42,7 +62,10 @@ def main() -> None:
             if arguments.verb == "plan":
                 sys.exit(asyncio.run(_plan()))
             logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
-            asyncio.run(_serve(arguments.node, arguments.containerd))
+            installation = None
+            if arguments.cni:
+                installation = _installation(arguments.bin_dir, arguments.conf_dir)
+            asyncio.run(_serve(arguments.node, arguments.containerd, installation))
     except PodNetError as error:
         sys.exit(f"podnet-agent: {error}")
 
@@ -56,6 +79,41 @@ def _doctor(as_json: bool) -> int:
     found = examine(Paths())
     print(json.dumps(checks.checks_body(found)) if as_json else "\n".join(checks.lines(found)))
     return 0 if checks.is_fit(found) else 1
+
+
+def _installation(programs: Path | None, configurations: Path | None) -> "Installation":
+    """In the folders given; for one that is not, where this node's containerd says."""
+    from podnet_agent.install import Installation
+    from podnet_agent.runtime.containerd.config import cni_folders
+
+    if programs is None or configurations is None:
+        folders = cni_folders()
+        programs = programs or folders.programs
+        configurations = configurations or folders.configurations
+    return Installation(programs, configurations)
+
+
+def _install(installation: "Installation") -> None:
+    end = time.monotonic() + INSTALL_SECONDS
+    while True:
+        try:
+            written = installation.appear()
+            break
+        except Retryable:
+            if time.monotonic() > end:
+                raise
+            time.sleep(INSTALL_RETRY_SECONDS)
+    for path in (installation.program, installation.configuration):
+        print(f"{path} {'written' if path in written else 'unchanged'}")
+    installation.refuse_foreign()
+
+
+def _uninstall(installation: "Installation") -> None:
+    removed = installation.remove()
+    for path in removed:
+        print(f"{path} removed")
+    if not removed:
+        print(f"podnet is not in {installation.programs} and {installation.configurations}")
 
 
 def _need_root() -> None:
@@ -86,11 +144,14 @@ async def _plan() -> int:
         return 1
 
 
-async def _serve(node: str | None, containerd: Path | None) -> None:
+async def _serve(
+    node: str | None, containerd: Path | None, installation: "Installation | None"
+) -> None:
     import asyncio
 
     from podnet_agent.daemon import Machine, running
     from podnet_agent.paths import Paths
+    from podnet_agent.presence import Presence
 
     paths, place = Paths(containerd=containerd), Machine()
     if node is not None:
@@ -101,7 +162,10 @@ async def _serve(node: str | None, containerd: Path | None) -> None:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, service.stopping.set)
-        beside = asyncio.create_task(service.keep())
+        work = [service.keep()]
+        if installation is not None:
+            work.append(Presence(installation, service.networks, service.threads).keep())
+        beside = asyncio.ensure_future(_all(work))
         stopped = asyncio.create_task(service.stopping.wait())
         await asyncio.wait({beside, stopped}, return_when=asyncio.FIRST_COMPLETED)
         beside.cancel()
@@ -109,6 +173,15 @@ async def _serve(node: str | None, containerd: Path | None) -> None:
             await beside  # a bug in there ends the process; the next one repairs
         if service.bug:
             raise service.bug
+
+
+async def _all(work: Sequence[Coroutine[Any, Any, None]]) -> None:
+    """Side by side; where one fails, that is the end of all."""
+    import asyncio
+
+    async with asyncio.TaskGroup() as group:
+        for each in work:
+            group.create_task(each)
 
 
 if __name__ == "__main__":

@@ -15,17 +15,21 @@ from podnet.objects import MARK, RTPROT, TRASH_GROUP
 from podnet_agent import dumps, machine, trials
 from podnet_agent.checks import Check
 from podnet_agent.forward import Forward
+from podnet_agent.install import Installation
 from podnet_agent.links import links
 from podnet_agent.namespaces import route_socket
 from podnet_agent.nft import Context
 from podnet_agent.observe import is_marked, read_sysctl
 from podnet_agent.paths import Paths, on_tmpfs
+from podnet_agent.runtime.containerd.config import cni_folders
 
 MIB = 1 << 20
 IMAGES_BYTES, LAYERS_BYTES = 1 << 30, 256 * MIB
 """Less free space than this is worth a warning: an image or two; some containers' writes."""
 CAPABILITIES = {"CAP_NET_ADMIN": 12, "CAP_SYS_ADMIN": 21}
 """What links, rules, namespaces and mounts ask for (linux/capability.h)."""
+LOOPBACK = "loopback"
+"""The reference plugin that brings `lo` up; containerd 2 can do without (use_internal_loopback)."""
 CONTROLLERS = ("cpu", "memory", "pids")
 """What limits of containers are made of."""
 
@@ -38,7 +42,7 @@ def examine(paths: Paths) -> list[Check]:
     checks = [root]
     checks += [_program("runc", "runs containers"), _program("conmon", "watches containers")]
     checks += [trials.tried(trials.NAMESPACES), trials.tried(trials.OVERLAYS)]
-    checks += [_cgroups(), _seccomp(), *_rules(), *_network(), *_space(paths)]
+    checks += [_cgroups(), _seccomp(), *_rules(), *_network(), *_space(paths), _cni()]
     running = _agent_runs(paths)
     checks.append(_agent(running))
     if not running:
@@ -171,6 +175,28 @@ def _free(name: str, path: Path, least: int, what: str) -> Check:
     free = shutil.disk_usage(there).free
     sentence = f"{free // MIB} MiB free in {there} for {what}"
     return Check(name, "ok" if free >= least else "warning", sentence)
+
+
+def _cni() -> Check:
+    """Whether containerd calls podnet for Pods, where it was told to."""
+    try:
+        folders = cni_folders()
+    except PodNetError as error:
+        return Check("CNI", "warning", str(error))
+    ours = Installation(folders.programs, folders.configurations)
+    if not ours.configuration.exists():
+        sentence = "containerd does not call podnet for Pods: `podnet cni install` has it do so"
+        return Check("CNI", "ok", sentence)
+    if found := ours.foreign():
+        sentence = f"containerd uses {found}, which comes before {ours.configuration.name}"
+        return Check("CNI", "warning", sentence, f"rm {found}")
+    if not os.access(ours.program, os.X_OK):
+        sentence = f"{ours.configuration} names a program that is not in {ours.programs}"
+        return Check("CNI", "warning", sentence, "podnet cni install")
+    if not os.access(ours.programs / LOOPBACK, os.X_OK):
+        sentence = f"{LOOPBACK} is not in {ours.programs}: most containerds start it for each Pod"
+        return Check("CNI", "warning", sentence, "apt-get install containernetworking-plugins")
+    return Check("CNI", "ok", f"containerd calls podnet for Pods ({ours.configuration})")
 
 
 def _agent_runs(paths: Paths) -> bool:

@@ -31,6 +31,7 @@ class Networks:
     def __init__(self, agent: Agent, write: Write, objects: Objects) -> None:
         self._agent, self._write, self._objects = agent, write, objects
         self._errors: dict[str, PodNetError] = {}  # of networks that can't be built
+        self.beside: tuple[Claim, ...] = ()  # what else there is to say of this node's networks
         self._machine = machine.read_node(), machine.routes()
 
     def may_replace(self, body: Body) -> bool:
@@ -151,7 +152,7 @@ class Networks:
         obstacles = self._agent.kernel.forward.obstacles([network.bridge])
         if obstacles:
             claims.append(Claim("Forwarding", False, "ForeignFirewall", "; ".join(obstacles)))
-        return claims
+        return [*claims, *self.beside]
 
     def _status(self, body: Body, failure: PodNetError | None) -> Body:
         """In the writer thread."""

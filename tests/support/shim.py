@@ -98,7 +98,8 @@ class RawAgent:
     """Takes whole requests and answers each with these pieces, `pause` seconds between them.
 
     Then it closes the connection; with `hangs` it waits until the other side does. With
-    `reads=False` it does not even read. Use as a context manager.
+    `reads=False` it does not even read. Its socket is in `below` of `folder`. Use as a context
+    manager.
     """
 
     def __init__(
@@ -108,12 +109,13 @@ class RawAgent:
         pause: float = 0.0,
         hangs: bool = False,
         reads: bool = True,
+        below: str = FOLDER,
     ) -> None:
         self.requests: list[bytes] = []
         self._pieces: Sequence[bytes] = pieces
         self._pause, self._hangs, self._reads = pause, hangs, reads
         self._over = threading.Event()
-        self.path = folder / FOLDER / "agent.sock"
+        self.path = folder / below / "agent.sock"
         self.path.parent.mkdir(exist_ok=True)
         self._listener = socket.socket(socket.AF_UNIX)
         self._listener.bind(str(self.path))

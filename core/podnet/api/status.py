@@ -77,8 +77,11 @@ class NodeSubnetStatus(Model):
     )
     conditions: Conditions = Field(
         default=(),
-        description="Ready: the bridge is there. Reachable: every other node is. NodePresent: False"
-        " while the node itself is gone.",
+        description=(
+            "Ready: the bridge is there. Reachable: every other node is. NodePresent: False while"
+            " the node itself is gone. CNIConfigured, where podnet is the cluster's CNI: the node's"
+            " containerd calls it for Pods."
+        ),
     )
 
 
