@@ -9,7 +9,6 @@ import pytest
 
 from support.containerd import CONFIG, Containerd
 from support.host import Host, until
-from support.podnet import Podnet
 from support.shim import RawAgent, http
 
 AGENT = Path(sys.executable).with_name("podnet-agent")
@@ -23,7 +22,6 @@ bin_dir = "{PROGRAMS}"
 conf_dir = "{CONFIGURATIONS}"
 """
 NOT_YET = b'{"cniVersion": "1.1.0", "code": 50, "msg": "not ready", "details": "no share"}'
-STATUS = '{"cniVersion": "1.1.0", "name": "podnet", "type": "podnet-cni"}'
 APPEAR = """
 import sys
 from pathlib import Path
@@ -162,34 +160,3 @@ def test_a_containerd_takes_it_up_at_once_and_lets_it_go(
 def is_ready(containerd: Containerd) -> bool:
     """What the kubelet would be told by Status."""
     return b"NetworkPluginNotReady" not in containerd.cri("Status")
-
-
-def test_an_agent_that_is_the_plugin_keeps_it_so_and_says_so(node: Host) -> None:
-    """S30 to S32: in the condition and the log; neither a kill nor a stop takes anything away."""
-    podnet = Podnet(node, [str(AGENT), "serve", "--cni"])
-
-    def says(status: str) -> bool:
-        return podnet.condition("default", "podnetwork", "CNIConfigured").get("status") == status
-
-    podnet.agent()
-    until(lambda: says("True"), "the condition")
-    assert f"containerd calls podnet: {PROGRAM}" in podnet.log()
-    other = node.path(f"{CONFIGURATIONS}/05-other.conflist")
-    other.write_text("{}")
-    podnet.restart()
-    until(lambda: says("False"), "the condition")
-    assert "ForeignConfiguration" in podnet.run("describe", "podnetwork", "default").stdout
-    assert f"{CONFIGURATIONS}/05-other.conflist comes before" in podnet.log()
-    other.unlink()
-    until(lambda: says("True"), "the condition")
-    podnet.stop()
-    assert node.path(CONFIGURATION).exists() and node.path(PROGRAM).exists()
-
-
-def test_one_command_makes_a_machine_podnets(node: Host) -> None:
-    """Starts the agent, waits until it can attach, and writes the configuration then."""
-    said = Podnet(node).run("cni", "install").stdout.splitlines()
-    assert said == [f"{PROGRAM} written", f"{CONFIGURATION} written"]
-    assert node.run([PROGRAM], env={"CNI_COMMAND": "STATUS"}, input=STATUS).stdout == ""
-    said = Podnet(node).run("cni", "uninstall").stdout.splitlines()
-    assert said == [f"{CONFIGURATION} removed", f"{PROGRAM} removed"]
