@@ -42,7 +42,7 @@ async def run(
                 group.create_task(lease.keep(), name="lease"),
                 group.create_task(loop.run(), name="loop"),
                 group.create_task(watchman.run(), name="watchman"),
-                group.create_task(shipped.make(client), name="shipped"),
+                group.create_task(shipped.keep(client), name="shipped"),
                 group.create_task(_watch(registry, settings, stop), name="kopf"),
             ]
             await stop.wait()

@@ -11,7 +11,7 @@ from podnet.shares import GONE_SECONDS
 from podnet_operator.client import Client, Missing, Resource
 from podnet_operator.cluster import Cluster
 from podnet_operator.decisions import World, decide
-from podnet_operator.facts import RESOURCES, SERVICES, ShareFacts
+from podnet_operator.facts import RESOURCES, SANDBOXES, SERVICES, SHARES, ShareFacts
 from podnet_operator.lease import Lease, refuse_unless_held
 from podnet_operator.reports import (
     NetworkReport,
@@ -28,6 +28,9 @@ SETTLE_SECONDS = 0.02
 COUNT_SECONDS = 10.0
 """How often the number of addresses in use is written, at most: each pod changes it."""
 RESYNC_SECONDS = 60.0
+MAY_LACK = (SERVICES, SHARES, SANDBOXES)
+"""Kinds that there may be none of: Kubernetes before 1.33 has no ServiceCIDR; and where all kinds
+of ours are being deleted, the finalizers of PodNetworks are the last to go."""
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.2, 30.0
 
 
@@ -82,7 +85,7 @@ class Loop:
         try:
             bodies, version = await self._client.list(resource)
         except Missing:
-            if resource is not SERVICES:  # Kubernetes before 1.33 has none
+            if resource not in MAY_LACK:
                 raise
             bodies, version = [], 0
         self.snapshot.holds(resource, bodies, version)

@@ -6,6 +6,8 @@ from functools import partial
 
 import pytest
 
+from podnet.addresses import bridge_name
+from support.apiserver import PLURALS
 from support.host import until
 from support.nodes import Node, Nodes
 from support.traffic import Place, Stream, icmp, reach, serve, tcp, uninterrupted
@@ -286,17 +288,18 @@ def test_deleted_kinds_are_an_outage(pair: Nodes) -> None:
     """The CRDs are deleted under running agents: what is attached stays and keeps talking."""
     api, a = pair.api, node(pair, "a")
     pair.sandbox("near", "a")
-    ready = api.condition("PodSandbox", "web")
+    before = namespaces(a)
     with serve(pair.place("web"), 80):
         near = Stream(pair.place("near"), pair.ip("web"), 80)
         far = Stream(pair.place("client"), pair.ip("web"), 80)
         with near, far:
-            for plural in ("podnetworks", "nodesubnets"):
+            for plural in PLURALS.values():
                 api.drop_kind(plural)
-            for plural in ("podnetworks", "nodesubnets"):
-                words = f"does not know {plural}"
+            for plural in PLURALS.values():
+                words = f"gives up {plural}"
                 until(partial(lambda words: words in a.log(), words), f"a log with: {words}")
             a.restart()
+            assert namespaces(a) == before
             assert a.routes()[V4.format(2)] == "192.0.2.2"
             uninterrupted(far, PAUSE)
             for plural in ("podnetworks", "nodesubnets"):
@@ -308,8 +311,30 @@ def test_deleted_kinds_are_an_outage(pair: Nodes) -> None:
                 api.wait_ready("NodeSubnet", f"default.{name}", 40)
             uninterrupted(near, PAUSE)
     a.follows(V4.format(2), "192.0.2.2")
+    api.restore_kind("podsandboxes")
+    for name, there in (("web", "a"), ("client", "b")):
+        pair.sandbox(name, there)
+    reach(pair.place("client"), icmp(pair.ip("web")))
+    until(lambda: len(namespaces(a)) == 1, "those that nobody wants any more to be gone")
+
+
+def test_what_goes_with_its_kind_is_not_taken_down(pair: Nodes) -> None:
+    """A network that a finalizer holds, while its kind waits for that."""
+    api, a = pair.api, node(pair, "a")
+    api.put("PodNetwork", "idle", {"subnets": ["10.3.0.0/16"]}, finalizers=["podnet.dev/in-use"])
+    api.share("idle", "a", "10.3.1.0/24")
+    bridge = bridge_name("idle")
+    until(lambda: bridge in a.host.links(), "the bridge")
+    api.drop_kind("podnetworks")
+    until(lambda: "gives up podnetworks" in a.log(), "the agent to notice")
+    a.restart()
+    api.cut()
+    api.put("PodNetwork", "idle", {"subnets": ["10.3.0.0/16"]})  # its finalizer is gone
     pair.sandbox("new", "a")
-    assert api.condition("PodSandbox", "web") == ready  # since then
+    assert bridge in a.host.links()
+    api.restore_kind("podnetworks")
+    api.network("default", "10.1.0.0/16", "fd01::/48")
+    until(lambda: bridge not in a.host.links(), "the server's word to count again", 20)
 
 
 # --- what is told ---

@@ -328,14 +328,11 @@ class Program:
 
     def do_drop(self, plural: str) -> None:
         """Objects first, as the API server does, then the kind and its streams."""
-        for namespace, name in list(self._api.objects[plural]):
-            self._api.take(plural, name, namespace)
-        self._api.missing.add(plural)
-        self._api.cut(plural)
+        self._api.drop_kind(plural)
 
     def do_restore(self, plural: str) -> None:
         """The kind is known again."""
-        self._api.missing.discard(plural)
+        self._api.restore_kind(plural)
 
     def do_writes(self) -> list[str]:
         """All there were."""

@@ -87,6 +87,8 @@ class FakeApi:
         """The paths of all that was not read, in their order."""
         self.missing: set[str] = set()
         """Plurals that the server does not know (any more)."""
+        self.going: set[str] = set()
+        """Plurals whose kind is being deleted."""
         self.server = ""
         self.refuse: Callable[[str, str], int] = lambda method, path: 0
         """A status that a request gets instead of an answer; 0: none."""
@@ -97,6 +99,7 @@ class FakeApi:
         self._history: dict[str, list[Change]] = {plural: [] for plural in self.objects}
         self._managed: dict[tuple[str, Name], dict[str, Body]] = {}  # statuses, by who applied
         self._compacted = 0
+        self._made: Counter[str] = Counter()  # how often each kind was, since the first time
         self._watches: set[Watch] = set()
 
     @contextlib.asynccontextmanager
@@ -158,6 +161,25 @@ class FakeApi:
         self.version += 1
         if told:
             self._publish(plural, body, None)
+
+    def drop_kind(self, plural: str) -> None:
+        """Delete the kind: first its objects, but for those that a finalizer holds."""
+        self.going.add(plural)
+        for namespace, name in list(self.objects[plural]):
+            self.delete(plural, name, namespace)
+        self._let_go(plural)
+
+    def restore_kind(self, plural: str) -> None:
+        """The kind is there again, without objects."""
+        self.missing.discard(plural)
+        self._made[plural] += 1
+
+    def _let_go(self, plural: str) -> None:
+        """Of a kind that is going its last object went."""
+        if plural in self.going and not self.objects[plural]:
+            self.going.discard(plural)
+            self.missing.add(plural)
+            self.cut(plural)
 
     def cut(self, plural: str | None = None) -> None:
         """End every watch, or those of a kind, in the middle of a stream."""
@@ -221,6 +243,8 @@ class FakeApi:
     async def _get(self, request: web.Request, plural: str, name: Name) -> web.StreamResponse:
         if name[1]:
             body = self.objects[plural].get(name)
+            if plural == "customresourcedefinitions":
+                body = self._kind(name[1].partition(".")[0])
             return web.json_response(body) if body else _failure(404, f"{name[1]} not found")
         selector = request.query.get("fieldSelector", "")
         if request.query.get("watch") in ("true", "1"):
@@ -234,6 +258,13 @@ class FakeApi:
         kind, version = _kind_of(plural)
         page = {"apiVersion": version, "kind": f"{kind}List", "metadata": meta}
         return web.json_response(page | {"items": items[begin:end]})
+
+    def _kind(self, plural: str) -> Body | None:
+        """The kind itself; another one when it was away."""
+        if plural in self.missing or plural not in self.objects:
+            return None
+        going = {"deletionTimestamp": NOW} if plural in self.going else {}
+        return {"metadata": {"name": plural, "uid": f"{plural}-{self._made[plural]}", **going}}
 
     async def _post(self, request: web.Request, plural: str, name: Name) -> web.StreamResponse:
         body = await request.json()
@@ -304,6 +335,7 @@ class FakeApi:
         if meta.get("deletionTimestamp") and not meta.get("finalizers"):
             if name in self.objects[plural]:
                 self.take(plural, meta["name"], meta.get("namespace", ""))
+                self._let_go(plural)
             return body
         self.version += 1
         meta["resourceVersion"] = str(self.version)

@@ -289,6 +289,29 @@ def test_what_is_deleted_while_the_operator_is_away_is_gone(tmp_path: Path) -> N
     told(tmp_path, story)
 
 
+def test_kinds_that_are_deleted_wait_for_no_finalizer(tmp_path: Path) -> None:
+    """While the operator was away: only networks are left of all, and held by us."""
+
+    async def story(api: FakeApi) -> None:
+        network(api, "blue", "10.8.0.0/16")
+        sandbox(api, "web", podNetwork="blue", nodeName="w1")
+        async with operator():
+            await until(
+                lambda: api.get("podnetworks", "blue")["metadata"].get("finalizers"), "a finalizer"
+            )
+        for plural in ("podsandboxes", "nodesubnets", "podnetworks"):
+            api.drop_kind(plural)
+        assert api.missing == {"podsandboxes", "nodesubnets"}
+        async with operator():
+            await until(lambda: "podnetworks" in api.missing, "the last kind to go")
+            for plural in ("podnetworks", "podsandboxes", "nodesubnets"):
+                api.restore_kind(plural)
+            network(api, "blue", "10.8.0.0/16")
+            await until(lambda: len(shares(api)) == 2, "shares of the network made anew", 20)
+
+    told(tmp_path, story)
+
+
 def test_all_returns_where_it_was_when_everything_was_deleted(tmp_path: Path) -> None:
     """A person deletes the CRDs while pods run, and applies them again."""
 

@@ -8,7 +8,7 @@ import pytest
 
 from podnet_operator import access, handlers, shipped
 from podnet_operator.client import Client
-from support.operating import cluster, network
+from support.operating import cluster, network, until
 
 NETWORK = Path(__file__).parents[2] / "deploy/base/network.yaml"
 
@@ -51,6 +51,32 @@ def test_an_api_server_that_is_away_is_waited_for(
     monkeypatch.setattr(shipped, "RETRY_SECONDS", 0.01)
     (tmp_path / "network.yaml").write_bytes(NETWORK.read_bytes())
     assert "default" in make(tmp_path, refusals=3)
+
+
+def test_all_come_back_with_their_kind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that a person deleted does not, as long as the operator runs."""
+    for name in ("RETRY_SECONDS", "LOOK_SECONDS"):
+        monkeypatch.setattr(shipped, name, 0.01)
+    (tmp_path / "network.yaml").write_bytes(NETWORK.read_bytes())
+
+    async def story() -> None:
+        async with cluster(tmp_path) as api:
+            networks = api.objects["podnetworks"]
+            client = Client(partial(access.connection, handlers.settings()))
+            keeping = asyncio.create_task(shipped.keep(client, tmp_path))
+            try:
+                await until(lambda: networks, "the network")
+                api.delete("podnetworks", "default")
+                await asyncio.sleep(0.2)
+                assert not networks
+                api.drop_kind("podnetworks")
+                api.restore_kind("podnetworks")
+                await until(lambda: networks, "the network to be back")
+            finally:
+                keeping.cancel()
+                await client.close()
+
+    asyncio.run(story())
 
 
 def test_nothing_is_made_where_nothing_comes_with_it(tmp_path: Path) -> None:

@@ -45,6 +45,9 @@ _KEEPALIVE = {
 PAGE = 500
 """Objects an answer to a list, as of client-go's pager."""
 
+_JSON = "application/json"
+_NAME_ONLY = f"{_JSON};as=PartialObjectMetadata;g=meta.k8s.io;v=v1,{_JSON}"
+"""Of a kind all else is its schema, dozens of kB."""
 _KINDS = {kind.kind: kind for kind in CLUSTER_KINDS}
 
 
@@ -67,6 +70,12 @@ class Resource:
     def path(self) -> str:
         """Of all of them."""
         return f"/apis/{GROUP}/{VERSION}/{self.kind.plural}"
+
+    @property
+    def kind_path(self) -> str:
+        """Of the kind itself."""
+        kinds = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+        return f"{kinds}/{self.kind.plural}.{GROUP}"
 
 
 def resource(kind: str, field_selector: str = "") -> Resource:
@@ -109,15 +118,18 @@ class Api:
                 return found, meta["resourceVersion"]
             query["continue"] = meta["continue"]
 
-    async def exists(self, resource: Resource) -> bool:
-        """Whether the server knows the kind at all."""
+    async def kind_uid(self, resource: Resource) -> str:
+        """Which kind the server has under that name; empty: none, or one that is being deleted."""
         try:
-            async with self._asking("GET", resource.path, {"limit": "1"}, ANSWER_SECONDS):
-                return True
+            async with self._asking(
+                "GET", resource.kind_path, {}, ANSWER_SECONDS, accept=_NAME_ONLY
+            ) as response:
+                meta = (await response.json())["metadata"]
         except ApiError as error:
             if error.code == 404:
-                return False
+                return ""
             raise
+        return "" if "deletionTimestamp" in meta else str(meta["uid"])
 
     async def watch(
         self, resource: Resource, version: str
@@ -171,6 +183,7 @@ class Api:
         query: Mapping[str, str],
         seconds: float | None,
         body: Body | None = None,
+        accept: str = _JSON,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """The answer, if it is a good one."""
         silence = SILENCE_SECONDS if seconds is None else seconds
@@ -182,7 +195,7 @@ class Api:
                     method,
                     self._url + path,
                     params=query,
-                    headers=self._headers(body),
+                    headers=self._headers(body) | {"Accept": accept},
                     data=None if body is None else json.dumps(body),
                     timeout=timeout,
                     ssl=self._trust(),
@@ -215,7 +228,7 @@ class Api:
     def _headers(self, body: Body | None) -> dict[str, str]:
         """The token is read each time: the kubelet renews it."""
         token = (self._account / "token").read_text().strip()
-        headers = {"Authorization": f"Bearer {token}", "Accept": "application/json"}
+        headers = {"Authorization": f"Bearer {token}"}
         if body is not None:
             headers["Content-Type"] = "application/apply-patch+yaml"  # JSON is YAML too
         return headers

@@ -27,8 +27,7 @@ FORGOTTEN = (400, 404, 410, 504)
 """Answers that say: list again. The kind went, its schema changed, history was compacted or is an
 older one by now (of a server that was restored)."""
 DOUBT_SECONDS = 2.0
-"""How long a network or a share that was deleted is in doubt. The server deletes all objects of a
-kind before the kind itself; then it does not know the kind, and nothing was meant by it."""
+"""How often is asked, where the server does not say whether what was deleted still has a kind."""
 HELD_SECONDS = 5.0
 """How often is looked whether what is held only for its users has none any more."""
 KEEP_SECONDS = 1.0
@@ -66,6 +65,7 @@ class Mirror:
         self._versions: dict[str, str] = {}  # by kind: where its watch goes on
         self._unsettled: dict[Name, None] = {}
         self._held: set[Name] = set()
+        self._kinds: dict[str, str] = {}  # by kind: its own uid, when it was listed
         self._doubtful: dict[Name, str] = {}  # deleted, as was told: the uid
         self._doubt = asyncio.Event()
         self._wake = asyncio.Event()
@@ -122,9 +122,13 @@ class Mirror:
     # What the server says.
 
     async def _ask(self, each: Resource) -> None:
+        """All that the server has of the kind; ApiError where the kind itself is going."""
         bodies, version = await self._api.list(each)
+        kind = await self._api.kind_uid(each)
+        if not kind:
+            raise ApiError(404, f"{each.kind.plural} are going, the kind itself was deleted")
         self._replace(each.kind.kind, bodies)
-        self._versions[each.kind.kind] = version
+        self._versions[each.kind.kind], self._kinds[each.kind.kind] = version, kind
 
     async def _follow(self, each: Resource) -> None:
         kind = each.kind.kind
@@ -154,38 +158,41 @@ class Mirror:
     def _hear(self, kind: str, what: str, body: Body) -> None:
         if what in ("ADDED", "MODIFIED"):
             self._put(body)
-        elif what == "DELETED" and kind == SANDBOX:
-            self._drop(name_of(body))
         elif what == "DELETED":
-            self._doubtful[name_of(body)] = body["metadata"]["uid"]
-            self._doubt.set()
+            self._doubt_of(body)
         version = body["metadata"].get("resourceVersion")
         if version:
             self._versions[kind] = version
+
+    def _doubt_of(self, body: Body) -> None:
+        """It is deleted, but with a kind that is deleted go all its objects: nobody meant them."""
+        self._doubtful[name_of(body)] = body["metadata"]["uid"]
+        self._doubt.set()
 
     async def _doubting(self) -> None:
         while True:
             await self._doubt.wait()
             self._doubt.clear()
-            await asyncio.sleep(DOUBT_SECONDS)
             for each in self._resources:
                 names = [name for name in self._doubtful if name[0] == each.kind.kind]
-                if names:
-                    await self._clear_up(each, names)
+                try:
+                    if names:
+                        await self._clear_up(each, names)
+                except ApiError as error:
+                    log.warning("whether %s are going is not known: %s", each.kind.plural, error)
+                    await asyncio.sleep(DOUBT_SECONDS)
+                    self._doubt.set()
 
     async def _clear_up(self, each: Resource, names: Sequence[Name]) -> None:
-        """They are gone indeed if the server knows the kind still."""
-        try:
-            known = await self._api.exists(each)
-        except ApiError:  # ask again
-            self._doubt.set()
-            return
-        if not known:
-            log.warning("the API server does not know %s any more: they stay", each.kind.plural)
+        """They are gone indeed if their kind is not."""
+        now = await self._api.kind_uid(each)
+        meant = now != "" and now == self._kinds.get(each.kind.kind, now)
+        if not meant:
+            log.warning("the API server gives up %s, the kind itself: they stay", each.kind.plural)
         for name in names:
             uid = self._doubtful.pop(name, None)
             there = self._there.get(name)
-            if known and there and there["metadata"]["uid"] == uid:
+            if meant and there and there["metadata"]["uid"] == uid:
                 self._drop(name)
 
     def _replace(self, kind: str, bodies: Sequence[Body]) -> None:
@@ -202,6 +209,13 @@ class Mirror:
             return
         if self._is_ours(name):
             self.seen(body)
+        if _is_going(body):
+            there = self._there.get(name)
+            if there and there["metadata"]["uid"] == body["metadata"]["uid"]:
+                self._doubt_of(body)
+            else:
+                self._drop(name)
+            return
         known = _known(body)
         if self._there.get(name) != known:
             self._there[name] = known
@@ -234,8 +248,6 @@ class Mirror:
     async def _settle(self, name: Name) -> None:
         """Go one step towards what the server has; whoever takes the next one calls again."""
         wanted, have = self._there.get(name), self._objects.get(*name)
-        if wanted is not None and _is_going(wanted):
-            wanted = None
         self._held.discard(name)
         if have is None:
             if wanted is not None:
