@@ -1,0 +1,224 @@
+"""While a part of the cluster is away, what runs goes on; when it is back, all catches up."""
+
+import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from support.cluster import ROOT, Cluster
+from support.host import until
+from support.plane import (
+    Body,
+    address,
+    follows,
+    gone,
+    left_of,
+    pinging,
+    podnetwork,
+    ready,
+    routes,
+    sandbox,
+    shares,
+)
+
+SYSTEM = "--namespace=podnet-system"
+AGENTS, OPERATOR = "daemonset/podnet-agent", "deployment/podnet-operator"
+AWAY_SECONDS = 120
+"""How long the API server is away: eight times the lease, more than any pause between two tries."""
+CONTROL_PLANE = "podnet-control-plane"
+MANIFEST = "/etc/kubernetes/manifests/kube-apiserver.yaml"
+
+
+@pytest.fixture
+def pair(deployed: Cluster, namespace: str) -> tuple[Body, Body]:
+    """A sandbox on each worker."""
+    for node in deployed.workers():
+        deployed.apply(sandbox(node, namespace, node))
+    first, second = ready(deployed, namespace)
+    return first, second
+
+
+def share(body: Body) -> str:
+    """The IPv4 share that a sandbox's address is of."""
+    return f"{address(body).rpartition('.')[0]}.0/24"
+
+
+# --- the API server ---
+
+
+@contextmanager
+def without_api_server(cluster: Cluster) -> Iterator[None]:
+    """The API server is away in the block, and answers behind it."""
+
+    def answers() -> bool:
+        done = cluster.in_cluster("kubectl", "get", "--raw=/readyz", check=False)
+        return not done.returncode
+
+    hidden = "/etc/kubernetes/kube-apiserver.hidden"
+    cluster.node(CONTROL_PLANE, "mv", MANIFEST, hidden)
+    try:
+        until(lambda: not answers(), "the API server to be away", 60)
+        yield
+    finally:
+        cluster.node(CONTROL_PLANE, "mv", hidden, MANIFEST)
+        until(answers, "the API server to be back", 90)
+
+
+def kill_agent(cluster: Cluster, node: str) -> str:
+    """SIGKILL the node's agent; its process id until then."""
+    pid = agent(cluster, node)
+    cluster.node(node, "kill", "-KILL", pid)
+    return pid
+
+
+def agent(cluster: Cluster, node: str) -> str:
+    """The process id of the node's agent; empty while it has none."""
+    found = cluster.node(node, "pgrep", "--oldest", "--full", "podnet-agent serve", check=False)
+    return found.strip()
+
+
+def restarts(cluster: Cluster) -> dict[str, int]:
+    """How often each of podnet's containers was started anew, by Pod."""
+    return {
+        pod["metadata"]["name"]: pod["status"]["containerStatuses"][0]["restartCount"]
+        for pod in cluster.get("pods", SYSTEM)["items"]
+    }
+
+
+@pytest.mark.timeout(400)
+def test_an_api_server_that_is_away_for_minutes_is_done_without(
+    deployed: Cluster, namespace: str, pair: tuple[Body, Body]
+) -> None:
+    """S37, S13: traffic goes on, repair goes on, an agent starts anew; then all catches up."""
+    here, there = pair
+    node, _ = deployed.workers()
+    way = routes(deployed, node)[share(there)]
+    before = restarts(deployed)
+    with pinging(deployed, here, there) as pings, without_api_server(deployed):
+        began = time.monotonic()
+        old = kill_agent(deployed, node)
+        until(lambda: agent(deployed, node) not in ("", old), "another agent", 60)
+        deployed.node(node, "nft", "delete", "table", "inet", "podnet")
+        until(lambda: table_is_there(deployed, node), "the rules to be back", 20)
+        time.sleep(max(0.0, AWAY_SECONDS - (time.monotonic() - began)))
+    assert pings.sent > AWAY_SECONDS
+    assert pings.lost == 0
+    assert routes(deployed, node)[share(there)] == way
+    late = f"{namespace}-late"
+    deployed.apply(sandbox("late", namespace), podnetwork(late, "10.79.0.0/16"))
+    try:
+        ready(deployed, namespace, "late")
+        until(lambda: len(shares(deployed, late)) == 3, "shares of a new network", 40)
+    finally:
+        deployed.kubectl("delete", "podnetwork", late)
+    deployed.kubectl("delete", "psb", "--all", "--namespace", namespace, "--timeout=60s")
+    gone(deployed, *pair)
+    after = restarts(deployed)
+    changed = {name for name, times in after.items() if before.get(name) != times}
+    assert len(changed) == 1  # the agent that was killed
+
+
+def table_is_there(cluster: Cluster, node: str) -> bool:
+    """Whether podnet's rules are."""
+    table = ("nft", "list", "table", "inet", "podnet")
+    return "type filter hook" in cluster.node(node, *table, check=False)
+
+
+# --- operator and agents ---
+
+
+@contextmanager
+def without_podnet(cluster: Cluster) -> Iterator[None]:
+    """Neither operator nor any agent runs in the block; all do behind it."""
+
+    def select(nodes: dict[str, str | None]) -> None:
+        selector = {"spec": {"template": {"spec": {"nodeSelector": nodes}}}}
+        cluster.kubectl("patch", AGENTS, SYSTEM, "--patch", json.dumps(selector))
+
+    def pods() -> list[Any]:
+        found: list[Any] = cluster.get("pods", SYSTEM)["items"]
+        return found
+
+    cluster.kubectl("scale", OPERATOR, SYSTEM, "--replicas=0")
+    select({"podnet.dev/test": "nowhere"})
+    try:
+        until(lambda: not pods(), "all of podnet to have ended", 60)
+        yield
+    finally:
+        select({"podnet.dev/test": None})
+        cluster.kubectl("scale", OPERATOR, SYSTEM, "--replicas=1")
+        for what in (AGENTS, OPERATOR):
+            wait = ("rollout", "status", what, SYSTEM, "--timeout=120s")
+            cluster.kubectl(*wait, timeout=130)
+
+
+def test_what_is_deleted_while_podnet_is_away_is_cleaned_up(
+    deployed: Cluster, namespace: str, pair: tuple[Body, Body]
+) -> None:
+    """S38: a sandbox, a whole namespace, a network in use; what stays notices nothing."""
+    node, _ = deployed.workers()
+    doomed = f"{namespace}-doomed"
+    deployed.kubectl("create", "namespace", doomed)
+    deployed.apply(podnetwork(doomed, "10.79.0.0/16"))
+    deployed.apply(
+        sandbox("single", namespace, node),
+        sandbox("first", doomed, node, podNetwork=doomed),
+        sandbox("second", doomed, node),
+    )
+    (single,) = ready(deployed, namespace, "single")
+    others = ready(deployed, doomed)
+    held = ("podnetwork", doomed)
+    until(lambda: deployed.get(*held)["metadata"].get("finalizers"), "the network to be held", 20)
+    bridge = others[0]["status"]["interfaces"][0]["bridge"]
+    with pinging(deployed, *pair) as pings:
+        with without_podnet(deployed):
+            deployed.kubectl("delete", "psb/single", "--namespace", namespace)
+            deployed.kubectl("delete", "namespace", doomed, "--timeout=50s")
+            deployed.kubectl("delete", *held, "--wait=false")
+            deployed.apply(sandbox("new", namespace))
+            assert left_of(deployed, single)
+        ready(deployed, namespace, "new")
+        gone(deployed, single, *others)
+        deployed.kubectl("wait", *held, "--for=delete", "--timeout=40s")
+        until(lambda: shares(deployed, doomed) == {}, "no share to be left", 20)
+        links = ("ip", "-brief", "link")
+        until(lambda: bridge not in deployed.node(node, *links), "its bridge to be gone", 30)
+    assert pings.lost == 0
+
+
+# --- the kinds ---
+
+
+def test_kinds_that_are_deleted_take_nothing_down_and_all_returns_with_them(
+    deployed: Cluster, namespace: str, pair: tuple[Body, Body]
+) -> None:
+    """By accident, as it happens: all objects of podnet's go with their kinds."""
+    here, there = pair
+    node, _ = deployed.workers()
+    before = shares(deployed, "default")
+    with pinging(deployed, here, there) as pings:
+        deployed.kubectl("delete", "--kustomize", str(ROOT / "crds"), timeout=90)
+        old = kill_agent(deployed, node)
+        until(lambda: agent(deployed, node) not in ("", old), "another agent", 60)
+        way = routes(deployed, node)[share(there)]
+        deployed.node(node, "ip", "route", "delete", share(there))
+        follows(deployed, node, share(there), way)
+    assert pings.lost <= 5  # while there was no route
+    deployed.kubectl("apply", "--kustomize", str(ROOT / "crds"))
+    until(lambda: kinds_are_there(deployed), "the kinds", 30)
+    until(lambda: shares(deployed, "default") == before, "all shares", 60)
+    for each in deployed.workers():
+        deployed.apply(sandbox(each, namespace, each))
+    here, there = ready(deployed, namespace)
+    ping = deployed.inside(here, "ping", "-c", "1", "-W", "5", address(there))
+    assert "1 packets received" in ping
+    gone(deployed, *pair)
+
+
+def kinds_are_there(cluster: Cluster) -> bool:
+    """Whether the server knows them all."""
+    done = cluster.in_cluster("kubectl", "get", "pnet,nsub,psb", "--all-namespaces", check=False)
+    return not done.returncode
