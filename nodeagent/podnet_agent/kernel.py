@@ -34,8 +34,9 @@ from podnet_agent.namespaces import (
 
 GONE = {errnos.ENODEV, errnos.ENOENT, errnos.ESRCH, errnos.EADDRNOTAVAIL}
 """What the kernel says of something that is not there any more: success for a Remove."""
-BATCH = 400
-"""Messages a send, at most: a bound on the buffer, some 100 KiB."""
+BATCH = 128
+"""Messages a send, about. Of the answers to more than 256 a socket's buffer of Linux' default size
+(net.core.rmem_default, 212992) loses some."""
 _ANSWER = struct.Struct("=IHHIIi")
 """struct nlmsghdr, and the errno that an NLMSG_ERROR begins with (linux/netlink.h)."""
 
@@ -258,18 +259,26 @@ def _channel(operation: Operation) -> tuple[str, Netns]:
 
 
 def _acknowledgements(channel: socket.socket, first: int, count: int) -> dict[int, int]:
-    """Read `count` acknowledgements; errno by position for those that failed."""
+    """Read `count` acknowledgements; errno by position for those that failed.
+
+    The kernel has written all of them when `send` returns, so none is waited for. OSError where
+    some were lost; those of its send that still lie here are passed over by the next one.
+    """
     failures: dict[int, int] = {}
     pending = count
     while pending:
-        data = channel.recv(1 << 16)
+        try:
+            data = channel.recv(1 << 16, socket.MSG_DONTWAIT)
+        except BlockingIOError as error:
+            raise OSError(errnos.ENOBUFS, "the kernel's answers were lost") from error
         at = 0
         while at < len(data):
             size, kind, _, sequence, _, code = _ANSWER.unpack_from(data, at)
-            if kind == 2:  # NLMSG_ERROR; code 0 is success
+            position = (sequence - first) & 0x7FFFFFFF
+            if kind == 2 and position < count:  # NLMSG_ERROR; code 0 is success
                 pending -= 1
                 if code:
-                    failures[sequence - first] = -code
+                    failures[position] = -code
             at += (size + 3) & ~3
     return failures
 

@@ -105,6 +105,17 @@ class Damage:
     inside: bool = False
 
 
+def test_a_thousand_nodes_come_and_go_at_once(node: Node) -> None:
+    """S42: the kernel's answers to all of them would not fit into a socket's buffer."""
+    way = LINKS[0].interface.network[2]
+    cidrs = [ip_network(f"10.{number >> 8}.{number & 255}.0/24") for number in range(1000)]
+    many = [Peer("default", f"m{n}", (way,), (cidr,)) for n, cidr in enumerate(cidrs)]
+    node.networks(network(other(2), other(3), *many), machine=NODE)
+    assert routes(node.host) == BUILT | {f"{cidr} via {way} dev eth0" for cidr in cidrs}
+    node.networks(network(other(2), other(3)), machine=NODE)
+    assert routes(node.host) == BUILT
+
+
 DAMAGES = (
     Damage(
         "ways to a node deleted",
