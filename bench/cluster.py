@@ -11,11 +11,13 @@ from subprocess import SubprocessError
 from bench import fleet, startup
 from bench.kube import Kube, KubeError
 from bench.row import Missing, Row, table
+from support.cluster import Cluster
 
 
 def main() -> int:
     """Exit code 1 only when something could not be measured: a missed goal is no error here."""
     parser = argparse.ArgumentParser(prog="python -m bench.cluster", description=__doc__)
+    Cluster()  # with the image of the tests on its nodes
     kube = Kube()
     nodes = [each["metadata"]["name"] for each in kube.items(fleet.NODE_PATH)]
     workers = [name for name in nodes if "control-plane" not in name]

@@ -19,12 +19,15 @@ from bench.startup import SANDBOXES
 from support.host import until
 
 SHARES, FLEET, RESIDENT_SANDBOXES = 100, 200, 50
+QUIET_SECONDS = 12
+"""Longer than an agent waits before it tells how many addresses are used."""
 ROUTE_NETWORK, SHARED = "bench-route", IPv4Network("10.222.0.0/16")
 NETWORKS = {"bench-a": "10.223.0.0/16", "bench-b": "10.224.0.0/16", "bench-c": "10.225.0.0/16"}
-NODE_PATH, SHARE_PATH, NETWORK_PATH = (
+NODE_PATH, SHARE_PATH, NETWORK_PATH, AGENT_PATH = (
     "/api/v1/nodes",
     f"{PODNET}/nodesubnets",
     f"{PODNET}/podnetworks",
+    "/api/v1/namespaces/podnet-system/pods",
 )
 
 
@@ -68,7 +71,10 @@ class RouteMonitor:
 
     def __init__(self, node: str) -> None:
         argv = ["docker", "exec", node, "ip", "-ts", "-4", "monitor", "route"]
-        self._process = subprocess.Popen(argv, stdout=subprocess.PIPE, text=True)
+        # It complains of links whose other end is in a namespace that is just going.
+        self._process = subprocess.Popen(
+            argv, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        )
 
     def __enter__(self) -> "RouteMonitor":
         return self
@@ -136,7 +142,7 @@ def measure_routes(kube: Kube, nodes: Sequence[str]) -> Iterator[Row]:
             networks.wait([ROUTE_NETWORK])
         with without_operator(kube), ExitStack() as monitors:
             followed = [monitors.enter_context(RouteMonitor(node)) for node in nodes]
-            time.sleep(2)  # what agents say of the network's own start is not of a remote event
+            time.sleep(QUIET_SECONDS)  # what agents still say of what was before
             writes = agents_writes(kube)
             asked = {}
             for number, cidr in enumerate(cidrs):
@@ -146,7 +152,7 @@ def measure_routes(kube: Kube, nodes: Sequence[str]) -> Iterator[Row]:
                 for monitor in followed
                 for cidr, came in monitor.wait(set(asked)).items()
             ]
-            time.sleep(2)
+            time.sleep(QUIET_SECONDS)
             written = agents_writes(kube) - writes - SHARES  # one status each is the bench's own
     finally:
         kube.delete(SHARE_PATH, names)
@@ -212,15 +218,21 @@ def measure_fleet(kube: Kube, nodes: Sequence[str], worker: str) -> Iterator[Row
             shares.wait(sorted(wanted))
         seconds = max(shares.reached[name] for name in wanted) - start
         _check(kube)
+        operator = max(resident(node, "podnet_operator") for node in nodes)
+        kube.delete(NETWORK_PATH, list(NETWORKS))  # every node has a share of `default` too
+        until(
+            lambda: len(kube.items(SHARE_PATH)) == len(names) + len(nodes), "one network's shares"
+        )
+        _restart_agent(kube, worker)
         with kube.watching(SANDBOXES.path, SANDBOXES.there) as arrivals:
             kube.create(SANDBOXES.path, [SANDBOXES.body(name, worker) for name in sandboxes])
             arrivals.wait(sandboxes)
-        operator = max(resident(node, "podnet_operator") for node in nodes)
         agent = resident(worker, "podnet-agent")
     finally:
         kube.delete(SANDBOXES.path, sandboxes)
         kube.delete(NETWORK_PATH, list(NETWORKS))
         kube.delete(NODE_PATH, names)
+        kube.delete(SHARE_PATH, [f"default.{name}" for name in names])  # else held for a while
     count = f"{FLEET} simulated nodes and {len(nodes)} real ones, {len(NETWORKS)} networks"
     yield Row(
         name="fleet",
@@ -238,12 +250,26 @@ def measure_fleet(kube: Kube, nodes: Sequence[str], worker: str) -> Iterator[Row
     )
     yield Row(
         name="agent-memory",
-        what=f"agent with {len(wanted)} NodeSubnets, {RESIDENT_SANDBOXES} sandboxes, resident MiB",
+        what=f"agent with {len(names) + len(nodes)} NodeSubnets and {RESIDENT_SANDBOXES} sandboxes,"
+        f" resident MiB",
         ours=[agent],
         goal=90,
         worst=110,
         unit="MiB",
     )
+
+
+def _restart_agent(kube: Kube, node: str) -> None:
+    """A new one, which has never held more than there is now."""
+    query = f"?labelSelector=app.kubernetes.io/name=podnet-agent&fieldSelector=spec.nodeName={node}"
+    (old,) = (each["metadata"]["name"] for each in kube.items(AGENT_PATH + query))
+    kube.delete(AGENT_PATH, [old])
+
+    def replaced() -> bool:
+        found = kube.items(AGENT_PATH + query)
+        return len(found) == 1 and found[0]["metadata"]["name"] != old and is_ready(found[0])
+
+    until(replaced, "a new agent", 60)
 
 
 def _check(kube: Kube) -> None:
