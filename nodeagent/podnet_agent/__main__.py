@@ -173,6 +173,19 @@ async def _serve(
             await beside  # a bug in there ends the process; the next one repairs
         if service.bug:
             raise service.bug
+    if service.emptied:
+        _withdraw(installation)
+
+
+def _withdraw(installation: "Installation | None") -> None:
+    """After `down`: nobody sends containerd here any more."""
+    try:
+        removed = (installation or _installation(None, None)).remove()
+    except PodNetError as error:
+        logging.warning("containerd may go on calling podnet: %s", error)
+    else:
+        for path in removed:
+            logging.info("%s: removed", path)
 
 
 async def _all(work: Sequence[Coroutine[Any, Any, None]]) -> None:
