@@ -141,3 +141,4 @@ class Keeper:
             self._counted = self._agent.attachments
             await self._networks.report()
             await asyncio.sleep(REPORT_SECONDS)
+            await self._networks.report()  # what a cluster was told so soon before was not counted

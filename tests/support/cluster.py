@@ -100,7 +100,7 @@ class Cluster:
         """The names of the nodes that are no control plane."""
         label = "node-role.kubernetes.io/control-plane"
         names = [node["metadata"] for node in self.nodes()]
-        return sorted(data["name"] for data in names if label not in data["labels"])
+        return sorted(data["name"] for data in names if label not in data.get("labels", ()))
 
     def inside(self, sandbox: dict[str, Any], *argv: str, **options: Any) -> str:
         """What a command of busybox prints in a PodSandbox's network; options as of in_cluster."""
