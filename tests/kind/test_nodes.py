@@ -14,8 +14,10 @@ from support.plane import (
     Body,
     address,
     condition,
+    container_address,
     event,
     follows,
+    internal,
     pinging,
     podnetwork,
     ready,
@@ -36,15 +38,6 @@ def network(deployed: Cluster) -> Iterator[str]:
     until(lambda: len(shares(deployed, name)) == 3, "three shares", 20)
     yield name
     deployed.kubectl("delete", "podnetwork", name, "--ignore-not-found", "--wait=false")
-
-
-def internal(node: Body) -> str:
-    """The node's IPv4 address."""
-    return next(
-        each["address"]
-        for each in node["status"]["addresses"]
-        if each["type"] == "InternalIP" and ":" not in each["address"]
-    )
 
 
 def free_address(cluster: Cluster) -> str:
@@ -173,23 +166,18 @@ def restarted_with_another_address(cluster: Cluster, node: str) -> Iterator[tupl
 
     A machine that is restarted loses all but its disk.
     """
-
-    def own() -> str:
-        template = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}"
-        return cluster.in_cluster("docker", "inspect", "-f", template, node).stdout.strip()
-
-    before = own()
+    before = container_address(cluster, node)
     cluster.in_cluster("docker", "stop", "--time=5", node)
     command = ("--rm", "--name=podnet-test-squatter", "--network=kind", BUSYBOX, "sleep", "1000")
     cluster.in_cluster("docker", "run", "--detach", *command)
     cluster.in_cluster("docker", "start", node)
     try:
-        yield before, own()
+        yield before, container_address(cluster, node)
     finally:
         cluster.in_cluster("docker", "stop", "--time=5", node)
         cluster.in_cluster("docker", "rm", "--force", "podnet-test-squatter")
         cluster.in_cluster("docker", "start", node)
-        assert own() == before
+        assert container_address(cluster, node) == before
 
 
 def test_a_worker_that_comes_back_with_another_address_is_followed(

@@ -8,6 +8,7 @@ import pytest
 
 from support.cluster import Cluster
 from support.host import until
+from support.plane import condition, podnetwork, shares
 
 
 @pytest.fixture
@@ -18,22 +19,9 @@ def network(deployed: Cluster) -> Iterator[str]:
     deployed.kubectl("delete", "podnetwork", name, "--ignore-not-found", "--wait=false")
 
 
-def podnetwork(name: str, *subnets: str) -> dict[str, Any]:
-    spec = {"subnets": list(subnets)} if subnets else {}
-    api = "podnet.dev/v1alpha1"
-    return {"apiVersion": api, "kind": "PodNetwork", "metadata": {"name": name}, "spec": spec}
-
-
-def shares(cluster: Cluster, network: str) -> dict[str, list[str]]:
-    """The CIDRs of every node's share."""
-    items = cluster.get("nodesubnets", f"--field-selector=spec.podNetwork={network}")["items"]
-    return {each["spec"]["nodeName"]: each["spec"]["podCIDRs"] for each in items}
-
-
 def ready(cluster: Cluster, network: str) -> dict[str, Any]:
     """The network's condition Ready."""
-    conditions = cluster.get("podnetwork", network).get("status", {}).get("conditions", [])
-    return next((each for each in conditions if each["type"] == "Ready"), {})
+    return condition(cluster.get("podnetwork", network))
 
 
 def test_every_node_gets_a_share(deployed: Cluster, network: str) -> None:

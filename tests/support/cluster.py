@@ -104,8 +104,12 @@ class Cluster:
 
     def inside(self, sandbox: dict[str, Any], *argv: str, **options: Any) -> str:
         """What a command of busybox prints in a PodSandbox's network; options as of in_cluster."""
+        return self.inside_netns(sandbox, "busybox", *argv, **options)
+
+    def inside_netns(self, sandbox: dict[str, Any], *argv: str, **options: Any) -> str:
+        """What a program of the node prints there."""
         netns = Path(sandbox["status"]["netns"]["path"]).name
-        command = ("ip", "netns", "exec", netns, "busybox", *argv)
+        command = ("ip", "netns", "exec", netns, *argv)
         return self.node(sandbox["spec"]["nodeName"], *command, **options)
 
     def node(self, name: str, *argv: str, **options: Any) -> str:

@@ -90,6 +90,22 @@ def address(body: Body) -> str:
     return str(body["status"]["podIPs"][0]["ip"])
 
 
+def internal(node: Body) -> str:
+    """The node's IPv4 address."""
+    found: str = next(
+        each["address"]
+        for each in node["status"]["addresses"]
+        if each["type"] == "InternalIP" and ":" not in each["address"]
+    )
+    return found
+
+
+def container_address(cluster: Cluster, name: str) -> str:
+    """The IPv4 address of one of docker's containers: a node, or somebody outside the cluster."""
+    template = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}"
+    return cluster.in_cluster("docker", "inspect", "-f", template, name).stdout.strip()
+
+
 def shares(cluster: Cluster, network: str) -> dict[str, list[str]]:
     """The CIDRs of every node's share."""
     items = cluster.get("nodesubnets", f"--field-selector=spec.podNetwork={network}")["items"]
