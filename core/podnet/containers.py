@@ -115,15 +115,20 @@ def exited(
     )
 
 
-def not_made(container: Container, reason: str, message: str, now: float) -> Container:
-    """The container, that could not be made; it is tried again."""
+def not_made(
+    container: Container, reason: str, message: str, now: float, *, may_pass: bool = False
+) -> Container:
+    """The container, that could not be made; it is tried again.
+
+    Where that `may_pass` it is no failure of the container's own, and tried as often as at first.
+    """
     return replace(
         container,
         state="waiting",
         pid=0,
         reason=reason,
         message=message,
-        failures=container.failures + 1,
+        failures=max(container.failures, 2) if may_pass else container.failures + 1,
         finished=now,
     )
 

@@ -29,7 +29,7 @@ from podnet.containers import (
     not_made,
     running,
 )
-from podnet.errors import PodNetError
+from podnet.errors import PodNetError, Retryable
 from podnet.objects import Netns
 from podnet.sandbox import ContainerSpec, Sandbox
 from podnet_agent import files
@@ -201,7 +201,11 @@ class Containers:
             absent = isinstance(error, ImageNotPresent)
             reason = "ImageNotPresent" if absent else "CreateContainerError"
             kept.containers[spec.name] = not_made(
-                kept.containers[spec.name], reason, str(error), time.time()
+                kept.containers[spec.name],
+                reason,
+                str(error),
+                time.time(),
+                may_pass=isinstance(error, Retryable),
             )
 
     async def _make(

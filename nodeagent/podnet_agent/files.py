@@ -48,9 +48,15 @@ def prepare(folder: Path) -> None:
 
 def remove(folder: Path) -> None:
     """Nothing is left of what was shared; nothing there is success."""
-    for name in NAMESPACES:
-        namespaces.unpin(folder / name)
-    rootfs.remove_tree(folder, mounted="shm")
+    try:
+        for name in NAMESPACES:
+            namespaces.unpin(folder / name)
+        rootfs.remove_tree(folder, mounted="shm")
+    except OSError as error:  # EBUSY: it is mounted once more where only we see it
+        raise PodNetError(
+            f"{error.filename or folder} can't be removed: {error.strerror}: `grep {folder}"
+            f" /proc/self/mountinfo` in the agent's Pod says what holds it"
+        ) from error
 
 
 def write_files(folder: Path, sandbox: Sandbox, addresses: Sequence[IPAddress]) -> None:

@@ -21,6 +21,7 @@ from support.plane import (
     ready,
     routes,
     sandbox,
+    says,
     shares,
 )
 
@@ -125,6 +126,32 @@ def table_is_there(cluster: Cluster, node: str) -> bool:
     """Whether podnet's rules are."""
     table = ("nft", "list", "table", "inet", "podnet")
     return "type filter hook" in cluster.node(node, *table, check=False)
+
+
+# --- a node's containerd ---
+
+
+def test_a_containerd_that_is_away_is_named_and_waited_for(
+    deployed: Cluster, namespace: str, pair: tuple[Body, Body]
+) -> None:
+    """S36: what runs goes on; what is wanted says why it does not come, and comes with it."""
+    here, there = pair
+    node, _ = deployed.workers()
+    inside = ("--namespace", namespace)
+    with pinging(deployed, here, there) as pings:
+        deployed.node(node, "systemctl", "stop", "containerd")
+        try:
+            deployed.apply(sandbox("new", namespace, node))
+            message = says(deployed, "Pending", "psb/new", *inside)
+            assert "containerd does not answer on /run/containerd/containerd.sock" in message
+            assert "`systemctl status containerd` on the node says why" in message
+            assert deployed.get("psb/new", *inside)["status"]["podIPs"]  # its network is there
+        finally:
+            deployed.node(node, "systemctl", "start", "containerd")
+        ready(deployed, namespace, "new")
+    assert pings.lost == 0
+    ready_node = ("wait", f"node/{node}", "--for=condition=Ready", "--timeout=60s")
+    deployed.kubectl(*ready_node, timeout=70)
 
 
 # --- operator and agents ---

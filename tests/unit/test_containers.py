@@ -1,5 +1,7 @@
 """What is to be done next for a sandbox's containers, and what a status says of them."""
 
+from dataclasses import replace
+
 import pytest
 
 from podnet.containers import (
@@ -40,6 +42,13 @@ FAILED_TWICE = exited(running(FAILED, 43, NOW - 3), 3, NOW - 1)
         pytest.param(FAILED_TWICE, "Never", (), None, id="Never waits for nothing"),
         pytest.param(
             not_made(FRESH, "R", "m", NOW), "Never", ("web",), None, id="not made: once more"
+        ),
+        pytest.param(
+            not_made(replace(FRESH, failures=2), "R", "containerd is away", NOW, may_pass=True),
+            "Always",
+            (),
+            10.0,
+            id="not made, for no fault of its own: no later than at first",
         ),
         pytest.param(
             not_made(not_made(FRESH, "R", "m", NOW), "R", "m", NOW),

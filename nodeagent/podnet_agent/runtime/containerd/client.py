@@ -3,6 +3,7 @@
 It connects again by itself when containerd was started anew. What waited then ends with Retryable.
 """
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,6 +18,8 @@ NAMESPACE = "k8s.io"
 """Where the kubelet's images are. Neither CRI nor kubelet see there what lacks the CRI's labels."""
 CALL_SECONDS = 60.0
 """The kubelet gives its containerd 2 min; nothing that is called here takes seconds."""
+CONNECT_SECONDS = 5.0
+"""How long it may take to be started anew before somebody is told."""
 
 Answer = TypeVar("Answer")
 
@@ -60,11 +63,9 @@ class Client:
             request_serializer=encode,
             response_deserializer=lambda data: decode(answer, data),
         )
+        await self._connected(CONNECT_SECONDS if seconds else None)
         try:
-            # It waits for a connection: containerd may be being started.
-            found: Answer = await call(
-                request, metadata=self._metadata, timeout=seconds, wait_for_ready=True
-            )
+            found: Answer = await call(request, metadata=self._metadata, timeout=seconds)
         except self._error as error:
             raise self._translated(error) from None
         return found
@@ -84,6 +85,20 @@ class Client:
         except self._error as error:
             raise self._translated(error) from None
 
+    async def _connected(self, seconds: float | None) -> None:
+        """It waits for a connection: containerd may be being started."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self._channel.channel_ready()
+        except TimeoutError:
+            raise self._away("nothing listens there") from None
+
+    def _away(self, said: str) -> Retryable:
+        return Retryable(
+            f"containerd does not answer on {self._socket} ({said}): `systemctl status"
+            f" containerd` on the node says why"
+        )
+
     def _translated(self, error: Any) -> PodNetError:
         code, said = error.code(), (error.details() or "").removesuffix(": unknown")
         match code:
@@ -92,8 +107,5 @@ class Client:
             case self._codes.ALREADY_EXISTS:
                 return Exists(f"containerd: {said}")
             case self._codes.UNAVAILABLE | self._codes.DEADLINE_EXCEEDED | self._codes.CANCELLED:
-                return Retryable(
-                    f"containerd does not answer on {self._socket} ({said}): `systemctl status"
-                    f" containerd` on the node says why"
-                )
+                return self._away(said)
         return PodNetError(said or f"containerd failed: {code.name}")
