@@ -1,5 +1,6 @@
 """Attachment: one interface of one sandbox on one network. The unit the agent turns on."""
 
+import re
 from dataclasses import dataclass
 from typing import Literal
 
@@ -7,6 +8,20 @@ from podnet.addresses import IPAddress, IPInterface, IPNetwork
 from podnet.objects import Netns
 
 Protocol = Literal["tcp", "udp"]
+
+IFNAME = re.compile(r"(?!\.{1,2}$)[^\s/:%]{1,15}")
+"""What the kernel takes as an interface's name (net/core/dev.c, dev_valid_name), in characters."""
+IFNAME_BYTES = 15
+"""IFNAMSIZ less the zero at the end (linux/if.h)."""
+MAC = re.compile(r"[0-9a-f][02468ace](:[0-9a-f]{2}){5}")
+"""A hardware address of one machine: the first byte's lowest bit means many."""
+
+_GIVEN_BY_CNI = {
+    "addresses": "CNI runtimeConfig.ips",
+    "mac": "CNI runtimeConfig.mac",
+    "ports": "CNI runtimeConfig.portMappings",
+}
+"""What the runtime hands on, by our field."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -33,9 +48,13 @@ class AttachRequest:
     ports: tuple[PublishedPort, ...] = ()
     routes: tuple[IPNetwork, ...] = ()  # destinations behind the network's gateway
     by_hand: bool = False  # `podnet attach` asked for it, and no field of the owner
+    cni: str = ""  # the CNI network that a runtime attached it to; then `netns` is the runtime's
+    netns_inode: int = 0  # which namespace that path led to
 
     def cause(self, field: str) -> str:
         """What wants it: the owner's field of that name below spec.network, or the command."""
+        if self.cni:
+            return f"{self.owner} {_GIVEN_BY_CNI.get(field, f'CNI ADD {self.ifname}')}"
         if self.by_hand:
             return f"{self.owner} podnet attach --ifname {self.ifname}"
         return f"{self.owner} spec.network.{field}"

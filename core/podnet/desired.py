@@ -169,12 +169,13 @@ def attachment_objects(network: Network, attachment: Attachment) -> Iterator[Ker
     yield Interface(
         netns=netns,
         ifname=ifname,
-        mac=attachment.mac,
-        mtu=network.pod_mtu,
+        # Behind ours in a chain, another plugin may change what the pair was made with.
+        mac=None if request.cni else attachment.mac,
+        mtu=None if request.cni else network.pod_mtu,
         within=veth.key,
         cause=request.cause("mac") if request.mac else cause,
     )
-    for destination, via in _ways(network, attachment):
+    for destination, via in ways(network, attachment):
         yield Route(
             netns=netns,
             destination=destination,
@@ -184,6 +185,24 @@ def attachment_objects(network: Network, attachment: Attachment) -> Iterator[Ker
             cause=request.cause("routes") if request.by_hand else cause,
         )
     yield from port_objects(attachment)
+
+
+def ways(network: Network, attachment: Attachment) -> Iterator[tuple[IPNetwork, IPAddress | None]]:
+    """Destinations and gateways. A pod that has no neighbours has a way to the gateway first."""
+    request = attachment.request
+    gateways = {
+        interface.version: via
+        for interface in attachment.addresses
+        if (via := network.gateway(interface.version)) is not None
+    }
+    destinations = list(request.routes)
+    if not network.on_link:
+        yield from ((ip_network(via), None) for via in gateways.values())
+        if request.by_hand:
+            destinations += [each for each in network.subnets if each not in destinations]
+    for destination in destinations:
+        if destination.version in gateways:
+            yield destination, gateways[destination.version]
 
 
 def residue(attachment: Attachment) -> Iterator[KernelObject]:
@@ -251,24 +270,6 @@ def _alias(owner: str) -> str:
     return f"{MARK} {owner}"[:ALIAS_BYTES]
 
 
-def _ways(network: Network, attachment: Attachment) -> Iterator[tuple[IPNetwork, IPAddress | None]]:
-    """Destinations and gateways. A pod that has no neighbours has a way to the gateway first."""
-    request = attachment.request
-    gateways = {
-        interface.version: via
-        for interface in attachment.addresses
-        if (via := network.gateway(interface.version)) is not None
-    }
-    destinations = list(request.routes)
-    if not network.on_link:
-        yield from ((ip_network(via), None) for via in gateways.values())
-        if request.by_hand:
-            destinations += [each for each in network.subnets if each not in destinations]
-    for destination in destinations:
-        if destination.version in gateways:
-            yield destination, gateways[destination.version]
-
-
 def _bridge_sysctls(network: Network) -> Iterator[tuple[str, str]]:
     """127.0.0.1 of the node reaches published ports; no wait for duplicate address detection."""
     name = network.bridge
@@ -287,6 +288,8 @@ def _pod_sysctls(network: Network, attachment: Attachment, within: Key) -> Itera
     request = attachment.request
     ifname = request.ifname
     values = [(f"net/ipv4/conf/{ifname}/accept_redirects", "0")]
+    if request.cni:  # a namespace of podnet's own making has it from the beginning
+        values.append(NO_REDIRECTS)
     if any(interface.version == 6 for interface in attachment.addresses):
         values += [
             (f"net/ipv6/conf/{ifname}/{name}", "0")

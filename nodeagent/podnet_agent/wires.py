@@ -3,24 +3,20 @@
 They go the one way of every attachment. They last as long as the sandbox's network namespace.
 """
 
-import re
 from collections.abc import Callable
 from ipaddress import ip_address, ip_network
 from typing import Any
 
 from podnet.addresses import IPAddress, IPNetwork
-from podnet.attachment import Attachment, AttachRequest
+from podnet.attachment import IFNAME, MAC, Attachment, AttachRequest
 from podnet.errors import Conflict, Invalid, Problem
 from podnet.objects import Netns
 from podnet_agent.agent import Agent
+from podnet_agent.attached import attachment_body
 from podnet_agent.objects import Body, NotFound, Write, name_of
 from podnet_agent.sandboxes import Sandboxes
 from podnet_agent.wiring import OWN_IFNAME
 
-_IFNAME = re.compile(r"(?!\.{1,2}$)[^\s/:%]{1,15}")
-"""What the kernel takes as an interface's name (net/core/dev.c, dev_valid_name)."""
-_MAC = re.compile(r"[0-9a-f][02468ace](:[0-9a-f]{2}){5}")
-"""A hardware address of one machine: the first byte's lowest bit means many."""
 _OPTION = {"addresses": "--address", "routes": "--route"}
 
 
@@ -37,7 +33,7 @@ class Wires:
         await self._sandboxes.need_network(request.network)
         attachment: Attachment = await self._write(self._agent.attach, request)
         self._sandboxes.refresh(name_of(owner))
-        return _body(attachment)
+        return attachment_body(attachment)
 
     async def detach(self, owner: Body, ifname: str) -> None:
         """Take an interface away; NotFound where there is none."""
@@ -50,20 +46,6 @@ class Wires:
         if not await self._write(self._agent.detach, owner["status"].get("sandboxID", ""), ifname):
             raise NotFound(f"podsandbox {name} has no interface {ifname} from podnet")
         self._sandboxes.refresh(name_of(owner))
-
-    async def users(self, network: str) -> list[str]:
-        """The sandboxes plugged into that network, as namespace/name."""
-        records = await self._write(self._agent.store.records)
-        return [
-            record.attachment.request.owner.removeprefix("PodSandbox/")
-            for record in records
-            if record.attachment.request.network == network
-        ]
-
-    async def all(self) -> list[Body]:
-        """Every attachment of this machine, oldest first."""
-        records = await self._write(self._agent.store.records)
-        return [_body(record.attachment) for record in records]
 
 
 def _refuse_borrowed(owner: Body) -> None:
@@ -95,14 +77,14 @@ def _request(owner: Body, given: Body) -> AttachRequest:
     addresses: list[IPAddress] = parsed("addresses", ip_address, "address: write 172.17.0.9")
     routes: list[IPNetwork] = parsed("routes", ip_network, "destination: write 10.9.0.0/16")
     ifname, mac = str(given.get("ifname") or ""), given.get("mac")
-    if not _IFNAME.fullmatch(ifname):
+    if not IFNAME.fullmatch(ifname):
         problems.append(
             Problem(
                 "--ifname",
                 f"{ifname!r} is no interface name: 1 to 15 bytes without / : % or blanks",
             )
         )
-    if mac is not None and not _MAC.fullmatch(str(mac).lower()):
+    if mac is not None and not MAC.fullmatch(str(mac).lower()):
         problems.append(Problem("--mac", f"{mac!r} is no MAC of one machine: 02:42:ac:11:00:09"))
     if len({address.version for address in addresses}) < len(addresses):
         problems.append(Problem("--address", "is given twice for one family: leave one out"))
@@ -120,18 +102,3 @@ def _request(owner: Body, given: Body) -> AttachRequest:
         routes=tuple(routes),
         by_hand=True,
     )
-
-
-def _body(attachment: Attachment) -> Body:
-    request = attachment.request
-    return {
-        "number": attachment.number,
-        "owner": request.owner,
-        "sandboxID": request.sandbox_id,
-        "ifname": request.ifname,
-        "network": request.network,
-        "addresses": [str(interface) for interface in attachment.addresses],
-        "mac": attachment.mac,
-        "hostEnd": attachment.host_end,
-        "routes": [str(route) for route in request.routes],
-    }
