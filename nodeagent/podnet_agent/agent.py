@@ -4,10 +4,11 @@ Synchronous and without a lock: the writer thread alone calls it, one change at 
 """
 
 import logging
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from podnet.addresses import IPAddress
 from podnet.attachment import Attachment, AttachRequest
 from podnet.desired import (
     DroppingChain,
@@ -17,7 +18,6 @@ from podnet.desired import (
     bridge_key,
     desired,
     namespace_objects,
-    port_objects,
     residue,
 )
 from podnet.errors import Conflict, PodNetError, PodNetworkMissing, Retryable
@@ -31,13 +31,12 @@ from podnet.objects import (
     Namespace,
     Netns,
     Observed,
-    Ruleset,
     Sysctl,
-    Veth,
 )
-from podnet.plan import Add, Operation, Plan, Remove, as_seen, plan
+from podnet.plan import Add, Operation, Plan, as_seen, plan
 from podnet_agent import namespaces, settings
 from podnet_agent.kernel import ApplyError, Kernel, translate
+from podnet_agent.pending import is_in, with_younger, without_basis, without_younger
 from podnet_agent.ports import Ports
 from podnet_agent.store import Record, Store
 
@@ -52,6 +51,7 @@ class Question:
     wanted: Collection[Key]
     sysctls: Mapping[str, str | None]  # host values by name, with what stood there before podnet
     namespaces: tuple[Netns, ...]
+    borrowed: frozenset[Netns] = frozenset()  # of those, the ones that a CNI runtime made
 
 
 @dataclass
@@ -70,13 +70,30 @@ class Agent:
     foreign: Collection[Key] = frozenset()  # what the last reconcile found in ours' place
     kept: list[str] = field(default_factory=list)  # settings left to others so far, as sentences
     attachments: int = 0  # made and undone so far: another number, other addresses in use
+    _parting: set[Netns | IPAddress] = field(default_factory=set)  # of links that wait to be swept
 
     def attach(self, request: AttachRequest, namespace: Sandboxed | None = None) -> Attachment:
         """Wire one interface of one sandbox, or leave nothing behind. For every kind of sandbox.
 
         With `namespace` the sandbox's network namespace is made first, in the same plan.
         """
-        network = self.network(request.network)
+        network = self.attachable(request.network)
+        attachment = self.store.reserve(network, request)
+        try:
+            self._sweep_before(attachment)
+            self.ports.hold(attachment.number, request.ports)
+            self._make(attachment_objects(network, attachment), namespace)
+        except BaseException:
+            self.ports.release(attachment.number)
+            self.store.release(attachment.number)
+            raise
+        self.store.complete(attachment.number)
+        self.attachments += 1
+        return attachment
+
+    def attachable(self, name: str) -> Network:
+        """The network, if somebody new can be attached to it; else Retryable or Conflict."""
+        network = self.network(name)
         if network.name in self.leaving:
             raise Retryable(
                 f"{network.cause}, or this node's share of it, was deleted and goes with its last"
@@ -87,17 +104,7 @@ class Agent:
                 f"link {network.bridge} is not podnet's; {network.cause} spec.bridge.name wants it:"
                 f" remove it, or delete the network and choose another name"
             )
-        attachment = self.store.reserve(network, request)
-        try:
-            self.ports.hold(attachment.number, request.ports)
-            self._make(attachment_objects(network, attachment), namespace)
-        except BaseException:
-            self.ports.release(attachment.number)
-            self.store.release(attachment.number)
-            raise
-        self.store.complete(attachment.number)
-        self.attachments += 1
-        return attachment
+        return network
 
     def make_namespace(self, namespace: Sandboxed) -> None:
         """A network namespace with nothing but `lo`: mode None."""
@@ -147,8 +154,11 @@ class Agent:
     def recover(self) -> None:
         """At start: what a dead agent left half done is undone, by the same undo as ever.
 
-        What can't be undone now is said, and left to `reconcile`.
+        What can't be undone now is said, and left to `reconcile`. What a runtime attached to a
+        namespace that is gone can't come back, so its addresses are free again.
         """
+        for record in self.strays():
+            self.store.abandon(record.attachment.number)
         for error in self._finish():
             log.warning("%s", error)
         for record in self.store.records():
@@ -175,6 +185,24 @@ class Agent:
                 errors.append(error)
         return errors
 
+    def strays(self) -> list[Record]:
+        """What a runtime attached to a namespace that is not there, or not that one, any more."""
+        return [
+            record
+            for record in self.store.records()
+            if (request := record.attachment.request).cni
+            and namespaces.inode(request.netns) != request.netns_inode
+        ]
+
+    def homes(self) -> tuple[Netns, ...]:
+        """Every pod's namespace: podnet's own, and those that runtimes have made."""
+        own = [each.path for each in self.store.namespaces("ready")]
+        return tuple(dict.fromkeys([*own, *self._borrowed()]))
+
+    def _borrowed(self) -> list[Netns]:
+        requests = [each.attachment.request for each in self.store.records()]
+        return [request.netns for request in requests if request.cni]
+
     def question(self, namespaces: Iterable[Netns] = ()) -> Question:
         """What has to be observed, of the node and of pods given, before anything is decided."""
         places = {HOST, *namespaces}
@@ -184,7 +212,11 @@ class Agent:
             if isinstance(thing, Sysctl) and thing.netns == HOST:
                 before.setdefault(thing.name, None)
         return Question(
-            self.store.newest(), {thing.key for thing in objects}, before, tuple(places - {HOST})
+            self.store.newest(),
+            {thing.key for thing in objects},
+            before,
+            tuple(places - {HOST}),
+            frozenset(places.intersection(self._borrowed())),
         )
 
     def plan(self, observed: Observed, state: NodeState | None = None) -> Plan:
@@ -198,7 +230,10 @@ class Agent:
         is gone is not made anew here, where its containers are not known: it is in `lost`.
         """
         errors = self._finish()
-        todo = self.plan(self._without_younger(observed))
+        younger = [
+            each for each in self.store.records() if each.attachment.number > observed.newest
+        ]
+        todo = self.plan(without_younger(observed, younger))
         self.conflicts = todo.conflicts
         self.foreign = {key for key, found in observed.seen.items() if not found.ours}
         made_anew = {
@@ -207,8 +242,9 @@ class Agent:
             if isinstance(operation, Add) and isinstance(operation.what, Namespace)
         }
         self.lost = frozenset(path for path in made_anew if not namespaces.is_pinned(Path(path)))
-        pending = [each for each in todo.operations if not _is_in(each.what, made_anew)]
-        pending = self._with_younger(pending, observed)
+        strays = {each.attachment.request.netns for each in self.strays() if todo.operations}
+        pending = [each for each in todo.operations if not is_in(each.what, made_anew | strays)]
+        pending = with_younger(pending, younger)
         pending, kept = settings.spare(self.store.facts, pending)
         self.kept += kept
         settings.record(self.store.facts, pending)
@@ -217,34 +253,6 @@ class Agent:
         self._apply_all(pending, errors)
         settings.forget(self.store.facts, pending)
         return Plan(tuple(pending), todo.conflicts)
-
-    def _without_younger(self, observed: Observed) -> Observed:
-        """Elements carry no number: those of attachments younger than the look are taken out."""
-        younger = {
-            thing.key
-            for record in self._younger(observed)
-            for thing in port_objects(record.attachment)
-        }
-        if not younger:
-            return observed
-        kept = {key: found for key, found in observed.seen.items() if key not in younger}
-        return replace(observed, seen=kept)
-
-    def _with_younger(self, pending: list[Operation], observed: Observed) -> list[Operation]:
-        """A table that is loaded is empty: their elements go in with it, in one transaction."""
-        for place, each in enumerate(pending, start=1):
-            if isinstance(each.what, Ruleset) and not isinstance(each, Remove):
-                younger = [
-                    Add(thing)
-                    for record in self._younger(observed)
-                    if record.state == "ready"
-                    for thing in port_objects(record.attachment)
-                ]
-                return [*pending[:place], *younger, *pending[place:]]
-        return pending
-
-    def _younger(self, observed: Observed) -> Iterator[Record]:
-        return (each for each in self.store.records() if each.attachment.number > observed.newest)
 
     def _apply_all(self, pending: Sequence[Operation], errors: list[PodNetError]) -> None:
         """Carry out what can be; then raise the first error with the sentences of all."""
@@ -255,7 +263,7 @@ class Agent:
             except ApplyError as error:
                 errors.append(translate(error))
                 done = {*error.done, error.failed}
-                pending = _without_basis([each for each in pending if each not in done], error)
+                pending = without_basis([each for each in pending if each not in done], error)
         if errors:
             sentences = "; ".join(str(error) for error in errors)
             raise type(errors[0])(sentences) from errors[0]
@@ -308,10 +316,21 @@ class Agent:
                 self.store.drop_namespace(namespace.sandbox_id)
             raise translate(error) from error
 
+    def _sweep_before(self, attachment: Attachment) -> None:
+        """A link in the trash still has its address, and in its pod its name.
+
+        So neither is given to another before it is gone; nearly always both are new.
+        """
+        if self.kernel.trash and not self._parting.isdisjoint(_traces(attachment)):
+            self.kernel.sweep()
+
     def _undo(self, record: Record) -> None:
         number = record.attachment.number
         if record.state != "removing":
             self.store.abandon(number)
+        if not self.kernel.trash:
+            self._parting.clear()
+        self._parting |= _traces(record.attachment)
         made = as_seen(residue(record.attachment))
         try:
             self.kernel.apply(plan((), made).operations)
@@ -322,26 +341,6 @@ class Agent:
         self.attachments += 1
 
 
-def _without_basis(pending: Sequence[Operation], error: ApplyError) -> list[Operation]:
-    """Without what hangs on a link that could not be made: one of its name may be another's."""
-    if not isinstance(error.failed, Add):
-        return list(pending)
-    missing, left = {error.failed.what.key}, []
-    for each in pending:
-        if missing.isdisjoint((each.what.within, *each.what.needs)):
-            left.append(each)
-        else:
-            missing.add(each.what.key)
-    return left
-
-
-def _is_in(thing: KernelObject, places: Collection[Netns]) -> bool:
-    """Whether it is one of these namespaces, or in one, or leads there."""
-    if isinstance(thing, Namespace):
-        return thing.path in places
-    return thing.netns in places or (isinstance(thing, Veth) and thing.pod_netns in places)
-
-
-def conflicts_of(conflicts: Sequence[Conflict], network: Network) -> tuple[Conflict, ...]:
-    """Those that keep one network from being as it should."""
-    return tuple(conflict for conflict in conflicts if f"{network.cause} " in str(conflict))
+def _traces(attachment: Attachment) -> set[Netns | IPAddress]:
+    """What a link has as long as it is not deleted."""
+    return {attachment.request.netns, *(interface.ip for interface in attachment.addresses)}

@@ -132,6 +132,12 @@ class Claims:
         self._last.pop(network, None)
         self._db.execute("DELETE FROM address WHERE network = ?", (network,))
 
+    def refuse_full(self, network: Network) -> None:
+        """Retryable when every address of the network is given out."""
+        numbers = host_numbers(network.pod_cidrs)
+        if self.usage(network.name) >= numbers.stop - numbers.start:
+            raise _full(network)
+
     def copy_to(self, other: "Claims") -> None:
         """The other one chooses as this one would."""
         other._last = dict(self._last)
@@ -201,11 +207,7 @@ class Claims:
             self._db.execute(
                 "DELETE FROM address WHERE network = ? AND number = ?", (name, number)
             )  # somebody chose the MAC that goes with it
-        ranges = ", ".join(str(cidr) for cidr in network.pod_cidrs)
-        raise Retryable(
-            f"{request.owner}: {network.cause} has no free address in {ranges}: delete sandboxes"
-            f" (an address rests {QUARANTINE_SECONDS} s) or use another network"
-        )
+        raise _full(network, f"{request.owner}: ")
 
     def _youngest(self, network: str) -> int | None:
         """The host number given out last, as far as the records of a dead agent tell."""
@@ -229,6 +231,14 @@ class Claims:
             f"{request.cause('addresses')}: {address} is taken by {holder} (host number"
             f" {host} of {network.cause}): choose another or leave it out"
         )
+
+
+def _full(network: Network, who: str = "") -> Retryable:
+    ranges = ", ".join(str(cidr) for cidr in network.pod_cidrs)
+    return Retryable(
+        f"{who}{network.cause} has no free address in {ranges}: delete sandboxes"
+        f" (an address rests {QUARANTINE_SECONDS} s) or use another network"
+    )
 
 
 def _twin(network: Network, request: AttachRequest, hosts: Mapping[int, int]) -> int:

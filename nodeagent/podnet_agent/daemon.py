@@ -15,6 +15,9 @@ from aiohttp import web
 from podnet.errors import PodNetError
 from podnet_agent import forward, machine
 from podnet_agent.agent import Agent
+from podnet_agent.cni.deferred import Deferred
+from podnet_agent.cni.door import Door
+from podnet_agent.cni.plugin import Plugin
 from podnet_agent.containers import Containers
 from podnet_agent.events import Events
 from podnet_agent.kernel import Kernel
@@ -85,15 +88,31 @@ async def _assembled(
     store = Store(str(paths.store))
     service = await _service(paths, place, threads, store)
     allow_open_files()
+    plugin = Plugin(service.agent)
+    deferred = Deferred(paths.deferred, plugin)
     runner = web.AppRunner(application(service), access_log=None, shutdown_timeout=GOODBYE_SECONDS)
+    door: Door | None = None
     events = Events()  # before the first look, so that nothing is missed between
     try:
         await service.start()
+        await threads.write(deferred.work_off)
         with hearing(events, service.keeper.wake):
             await runner.setup()
-            await web.SockSite(runner, listener).start()
+            assert runner.server is not None
+            door = Door(
+                listener,
+                threads,
+                plugin,
+                deferred,
+                service.keeper.look,
+                runner.server,
+                service.crashed,
+            )
+            door.open()
             yield service
     finally:
+        if door:
+            door.close()
         events.close()
         await service.close()
         with contextlib.suppress(FileNotFoundError):

@@ -86,6 +86,16 @@ class ObjectHandlers:
         lines = await self._service.explain(body)
         return json_response({"sandbox": body, "lines": [line_body(line) for line in lines]})
 
+    async def explain_attached(self, request: Request) -> Response:
+        """Every kernel object of a Pod, or of a container that is no Pod's."""
+        plural, namespace, name = (
+            request.match_info[part] for part in ("plural", "namespace", "name")
+        )
+        owners = {"pods": f"Pod/{namespace}/{name}", "containers": f"Container/{name}"}
+        if plural not in owners:
+            raise NotFound(f"the server has no resource {plural!r}")
+        return json_response(await self._service.attached.explain(owners[plural]))
+
     async def down(self, request: Request) -> Response:
         """Take all away."""
         answer = await self._service.down()
@@ -152,7 +162,7 @@ class ContainerHandlers:
 
     async def attachments(self, request: Request) -> Response:
         """Every attachment there is."""
-        return json_response({"items": await self._service.wires.all()})
+        return json_response({"items": await self._service.attached.all()})
 
     async def detach(self, request: Request) -> Response:
         """Take away what `attach` gave."""

@@ -116,10 +116,10 @@ class Keeper:
 
     async def _inspect_pods(self) -> None:
         """Look into every pod's namespace, some at a time: nobody tells what changed in there."""
-        namespaces = await self._threads.write(self._agent.store.namespaces, "ready")
+        namespaces = await self._threads.write(self._agent.homes)
         failure: PodNetError | None = None
         for begin in range(0, len(namespaces), PODS_A_LOOK):
-            some = [each.path for each in namespaces[begin : begin + PODS_A_LOOK]]
+            some = namespaces[begin : begin + PODS_A_LOOK]
             try:
                 await self.reconcile(some)
             except PodNetError as error:  # one pod's trouble is not the others'

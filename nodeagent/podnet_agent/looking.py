@@ -30,6 +30,7 @@ class Looker:
                 question.namespaces,
                 others=(other.listing() for other in self._others),
                 known=self._links,
+                borrowed=question.borrowed,
             )
         except OSError as error:  # no file descriptor, no memory
             raise Retryable(f"the kernel can't be read: {error}") from error

@@ -20,6 +20,8 @@ from podnet.objects import HOST, Netns
 CLONE_NEWNET, CLONE_NEWUTS, CLONE_NEWIPC = 0x40000000, 0x04000000, 0x08000000
 MS_BIND, MS_REC, MS_SHARED, MNT_DETACH = 0x1000, 0x4000, 0x100000, 2
 SIOCGIFINDEX = 0x8933
+NS_GET_NSTYPE = 0xB703
+"""linux/nsfs.h: which kind of namespace, as its CLONE_ flag."""
 SOL_NETLINK, NETLINK_EXT_ACK, NETLINK_CAP_ACK = 270, 11, 10
 SO_RCVBUFFORCE = 33
 RECEIVE_BUFFER = 4 << 20
@@ -106,6 +108,21 @@ def is_pinned(path: Path) -> bool:
         return path.stat().st_dev == os.stat("/proc/self/ns/net").st_dev
     except FileNotFoundError:
         return False
+
+
+def inode(path: str) -> int | None:
+    """Which network namespace a path leads to; None to none. Nothing is opened that could block."""
+    try:
+        found = os.stat(path)
+        if found.st_dev != os.stat("/proc/self/ns/net").st_dev:
+            return None
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        return found.st_ino if fcntl.ioctl(fd, NS_GET_NSTYPE) == CLONE_NEWNET else None
+    finally:
+        os.close(fd)
 
 
 def open_own(name: str) -> int:

@@ -11,8 +11,9 @@ from podnet.errors import PodNetError, PodNetworkMissing, Retryable, SubnetOverl
 from podnet.network import Network, resolve
 from podnet.status import Claim, conditions
 from podnet_agent import machine
-from podnet_agent.agent import Agent, conflicts_of
+from podnet_agent.agent import Agent
 from podnet_agent.objects import Body, Objects, Write, name_of, timestamp
+from podnet_agent.pending import conflicts_of
 from podnet_agent.store import Store
 
 LABEL = "podnet.dev/by-itself"

@@ -71,12 +71,14 @@ def observe(
     others: Iterable[Mapping[Key, Seen]] = (),
     folder: Path = NETNS_FOLDER,
     known: Mapping[int, str] = MappingProxyType({}),
+    borrowed: Collection[Netns] = (),
 ) -> Observed:
     """Look at the calling thread's namespace, at `namespaces`, and add what others have seen.
 
     `wanted`: the keys of what should be there, in all these namespaces; `before`: the node's
     sysctls that are or were ours, with what stood there before us; `known`: links, by index, that
-    an earlier look has seen marked. A namespace that is gone is left out of the answer's scope.
+    an earlier look has seen marked. A namespace that is gone is left out of the answer's scope. In
+    those `borrowed` from a runtime, plugins behind ours may change MAC and MTU: neither is told.
     OSError or Retryable where the kernel does not answer.
     """
     wanted = frozenset(wanted)
@@ -120,7 +122,7 @@ def observe(
             for link in read.links
             if link.ifindex in here
         }
-        seen |= _keyed(_pod(read, here, wanted))
+        seen |= _keyed(_pod(read, here, wanted, borrowed=read.netns in borrowed))
     seen |= _keyed(_node(node, bridges, ends, pod_ends, wanted, before))
     seen |= _keyed(_namespaces(folder, wanted))
     for other in others:
@@ -221,7 +223,9 @@ def _veth(link: Link, bridge: str, pod_end: tuple[Netns, Link] | None) -> Veth:
     )
 
 
-def _pod(read: _Read, ends: Mapping[int, Link], wanted: Collection[Key]) -> Found:
+def _pod(
+    read: _Read, ends: Mapping[int, Link], wanted: Collection[Key], *, borrowed: bool
+) -> Found:
     """`ends`: host ends by the index that their other end has in this namespace."""
     netns = read.netns
     veths: dict[int, Key] = {index: ("link", HOST, end.name) for index, end in ends.items()}
@@ -234,8 +238,8 @@ def _pod(read: _Read, ends: Mapping[int, Link], wanted: Collection[Key]) -> Foun
                 end = Interface(
                     netns=netns,
                     ifname=link.name,
-                    mac=link.mac,
-                    mtu=link.mtu,
+                    mac=None if borrowed else link.mac,
+                    mtu=None if borrowed else link.mtu,
                     within=veths[link.ifindex],
                 )
                 yield key, Seen(end, True, link.ifindex, peer_ifindex=link.peer)

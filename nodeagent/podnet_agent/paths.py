@@ -38,6 +38,11 @@ class Paths:
         """The records."""
         return self.run / "store.db"
 
+    @property
+    def deferred(self) -> Path:
+        """Calls of the CNI shim from when no agent ran."""
+        return self.run / "cni"
+
     def netns(self, sandbox_id: str) -> Netns:
         """Where a sandbox's network namespace is pinned, so that `ip netns` knows it."""
         return Netns(str(self.netns_folder / f"podnet-{sandbox_id}"))

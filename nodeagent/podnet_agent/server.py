@@ -37,6 +37,7 @@ def application(service: Service) -> web.Application:
             web.get("/watch/{plural}", objects.watch),
             web.post("/plan", objects.plan),
             web.get("/explain/{namespace}/{name}", objects.explain),
+            web.get("/explain/{plural}/{namespace}/{name}", objects.explain_attached),
             web.post("/down", objects.down),
             web.post("/run", containers.run),
             web.post("/start/{namespace}/{name}", containers.start),

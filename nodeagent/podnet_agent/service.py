@@ -18,6 +18,7 @@ from podnet.explain import Line
 from podnet.objects import Netns, Observed
 from podnet.plan import Plan
 from podnet_agent.agent import Agent
+from podnet_agent.attached import Attached
 from podnet_agent.keeper import Keeper, Look
 from podnet_agent.networks import BY_ITSELF, Networks
 from podnet_agent.objects import Body, Name, Objects, name_of
@@ -47,14 +48,16 @@ class Service:
         self.networks, self.sandboxes = networks, sandboxes
         self.wires = Wires(agent, threads.write, sandboxes)
         self.keeper = Keeper(agent, threads, networks, sandboxes, look)
+        self.attached = Attached(agent, threads, self.keeper.look)
         self.started = False
         self.stopping = asyncio.Event()
         self.emptied = False  # by `down`: nothing is left to be kept
         self.bug: BaseException | None = None
-        sandboxes.crashed = self._crashed
+        sandboxes.crashed = self.crashed
         objects.changed = self.object_changed
 
-    def _crashed(self, error: BaseException) -> None:
+    def crashed(self, error: BaseException) -> None:
+        """A bug: the agent ends, the next one takes over."""
         log.critical("this is a bug, the agent ends", exc_info=error)
         self.bug = error
         self.stopping.set()
@@ -192,10 +195,10 @@ class Service:
             for other in self.objects.list("PodSandbox")
             if self.networks.is_used_by(name[2], other)
         ]
-        users = users or await self.wires.users(name[2])
+        users = [f"PodSandbox {user}" for user in users] or await self.attached.users(name[2])
         if users:
             raise Conflict(
-                f"PodNetwork/{name[2]} is in use by PodSandbox {', '.join(users[:5])}:"
+                f"PodNetwork/{name[2]} is in use by {', '.join(users[:5])}:"
                 f" delete {'them' if len(users) > 1 else 'it'} first"
             )
         await self.objects.remove(name)
@@ -260,6 +263,7 @@ class Service:
         names = [name_of(body) for body in self.objects.list("PodSandbox")]
         removed = {"podsandboxes": len(names), "podnetworks": len(self.objects.list("PodNetwork"))}
         notes = await self._delete_sandboxes(names)
+        notes += await self.attached.detach_all()
         for body in self.objects.list("PodNetwork"):
             name = name_of(body)
             await self.objects.remove(name)

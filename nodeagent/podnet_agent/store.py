@@ -183,6 +183,10 @@ class Store:
         """All interfaces of one sandbox, oldest first."""
         return tuple(self._records("WHERE sandbox_id = ? ORDER BY number", (sandbox_id,)))
 
+    def of_owner(self, owner: str) -> tuple[Record, ...]:
+        """All interfaces of all sandboxes that are this owner's, oldest first."""
+        return tuple(each for each in self.records() if each.attachment.request.owner == owner)
+
     def records(self) -> tuple[Record, ...]:
         """All attachments, oldest first."""
         return tuple(self._records("ORDER BY number", ()))
@@ -196,6 +200,10 @@ class Store:
     def usage(self, network: str) -> int:
         """How many host numbers of the network are given out."""
         return self._claims.usage(network)
+
+    def refuse_full(self, network: Network) -> None:
+        """Retryable when every address of the network is given out."""
+        self._claims.refuse_full(network)
 
     def _records(self, where: str, values: Sequence[object]) -> Iterator[Record]:
         for number, body, state in self._db.execute(
@@ -229,6 +237,8 @@ def _to_body(attachment: Attachment) -> Body:
         ],
         "routes": [_text(route) for route in request.routes],
         "byHand": request.by_hand,
+        "cni": request.cni,
+        "inode": request.netns_inode,
         "addresses": [str(interface) for interface in attachment.addresses],
     }
 
@@ -249,6 +259,8 @@ def _from_text(number: int, text: str) -> Attachment:
         ),
         routes=tuple(ip_network(text) for text in body["routes"]),
         by_hand=body["byHand"],
+        cni=body.get("cni", ""),  # records of an agent before this one may have none
+        netns_inode=body.get("inode", 0),
     )
     addresses = tuple(ip_interface(text) for text in body["addresses"])
     return Attachment(number, request, addresses, body["mac"][1])

@@ -21,6 +21,26 @@ class Threads:
         finally:
             self.written()
 
+    def submit(
+        self, function: Callable[[], None], crashed: Callable[[BaseException], None]
+    ) -> None:
+        """As `write`, but nobody waits: the answer is on its way before the loop hears of it.
+
+        What goes wrong is a bug; `crashed` is told in the loop.
+        """
+        loop = asyncio.get_running_loop()
+
+        def run() -> None:
+            try:
+                function()
+            except BaseException as error:
+                loop.call_soon_threadsafe(crashed, error)
+                raise
+            finally:
+                loop.call_soon_threadsafe(self.written)
+
+        self._writer.submit(run)
+
     async def read(self, function: Callable[..., Any], *args: Any) -> Any:
         """Run in the reader thread."""
         return await asyncio.get_running_loop().run_in_executor(self._reader, function, *args)

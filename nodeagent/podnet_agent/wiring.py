@@ -50,7 +50,7 @@ class Wiring:
                 agent.attach(request_of(sandbox, path), namespace)
             else:
                 agent.make_namespace(namespace)
-        return self._facts(sandbox.id)
+        return facts(self._agent, sandbox.id)
 
     def demolish(self, sandbox_id: str) -> None:
         """Nothing of it is left: interfaces, namespace, files."""
@@ -71,33 +71,28 @@ class Wiring:
             attachment = agent.store.reserve(agent.network(request.network), request)
             agent.store.complete(attachment.number)
 
-    def _facts(self, sandbox_id: str) -> tuple[InterfaceFacts, ...]:
-        """Read by ioctl, never by a dump; an interface missing from the kernel has index 0."""
-        found = []
-        for record in self._agent.store.of_sandbox(sandbox_id):
-            attachment = record.attachment
-            request = attachment.request
-            network = self._agent.network(request.network)
-            found.append(
-                InterfaceFacts(
-                    name=request.ifname,
-                    ifindex=_inside(request.netns, request.ifname),
-                    mac=attachment.mac,
-                    mtu=network.pod_mtu,
-                    addresses=attachment.addresses,
-                    peer_name=attachment.host_end,
-                    peer_ifindex=self._of_node(attachment.host_end),
-                    bridge=network.bridge,
-                    network=network.name,
-                )
-            )
-        return tuple(found)
 
-    def _of_node(self, ifname: str) -> int:
-        try:
-            return self._agent.kernel.index(ifname)
-        except NoSuchInterface:
-            return 0
+def facts(agent: Agent, sandbox_id: str) -> tuple[InterfaceFacts, ...]:
+    """Read by ioctl, never by a dump; an interface missing from the kernel has index 0."""
+    found = []
+    for record in agent.store.of_sandbox(sandbox_id):
+        attachment = record.attachment
+        request = attachment.request
+        network = agent.network(request.network)
+        found.append(
+            InterfaceFacts(
+                name=request.ifname,
+                ifindex=_inside(request.netns, request.ifname),
+                mac=attachment.mac,
+                mtu=network.pod_mtu,
+                addresses=attachment.addresses,
+                peer_name=attachment.host_end,
+                peer_ifindex=_of_node(agent, attachment.host_end),
+                bridge=network.bridge,
+                network=network.name,
+            )
+        )
+    return tuple(found)
 
 
 def request_of(sandbox: Sandbox, netns: Netns) -> AttachRequest:
@@ -134,6 +129,13 @@ def _is_there(path: Path, status: Body) -> bool:
             namespaces.bind_mount(source, str(path))
             return True
     return False
+
+
+def _of_node(agent: Agent, ifname: str) -> int:
+    try:
+        return agent.kernel.index(ifname)
+    except NoSuchInterface:
+        return 0
 
 
 def _inside(netns: Netns, ifname: str) -> int:
