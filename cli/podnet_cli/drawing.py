@@ -37,7 +37,8 @@ def _heading(sandbox: Body) -> Iterator[str]:
         f" whose objects `podnet explain {network.get('sandbox')}` shows",
     }[mode]
     name = f"{meta['namespace']}/{meta['name']}"
-    yield f"{paint(f'PodSandbox {name}', BOLD)}  {standing(sandbox)}, {how}"
+    title = f"{sandbox.get('kind', 'PodSandbox')} {name.removeprefix('/')}"
+    yield f"{paint(title, BOLD)}  {standing(sandbox)}, {how}"
     netns = status.get("netns", {})
     if netns:
         yield f"netns {netns['path']}, inode {netns.get('inode')}"

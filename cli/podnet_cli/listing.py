@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 from getopt import GetoptError, gnu_getopt
 
+from podnet_cli import attachments
 from podnet_cli.client import Failure, Refused, Request, call, path_of
 from podnet_cli.resources import object_path, resource_name, targets
 from podnet_cli.tables import Table
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 HELP = """\
 Usage: {program} get KIND[,KIND...] [NAME...] | KIND/NAME... [OPTIONS]
 
-  Show objects: podsandboxes (psb), podnetworks (pnet), or `all`.
+  Show objects: podsandboxes (psb), podnetworks (pnet), or `all`; or `attachments`.
 
 Options:
   -n, --namespace NAME  The namespace; `default` when it is left out.
@@ -57,6 +58,10 @@ def get(arguments: Sequence[str]) -> int:
         from podnet_cli.main import program_name
 
         print(HELP.replace("{program}", program_name()), end="")
+        return 0
+    if words and words[0] in attachments.WORDS:
+        form = options.get("output", "").removeprefix("=")
+        print(attachments.show(form, headings="no-headers" not in options))
         return 0
     return _Get(options, targets(words)).run()
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from podnet_cli import manifests, starting
+from podnet_cli import attachments, manifests, starting
 from podnet_cli.client import call, path_of
 from podnet_cli.commands import namespace_option
 from podnet_cli.listing import machine_text
@@ -67,7 +67,7 @@ def _script(operations: Sequence[Body]) -> Iterator[str]:
 
 
 @click.command()
-@click.argument("words", metavar="[psb] NAME", nargs=-1, required=True)
+@click.argument("words", metavar="[psb|pod] NAME", nargs=-1, required=True)
 @click.option(
     "-o",
     "--output",
@@ -77,16 +77,19 @@ def _script(operations: Sequence[Body]) -> Iterator[str]:
 )
 @namespace_option
 def explain(words: tuple[str, ...], form: str | None, namespace: str) -> int:
-    """Show what in the kernel makes a sandbox work, and why.
+    """Show what in the kernel makes a sandbox work, and why; of a Pod with pod/NAME.
 
     Each object: is it right, which field caused it, which command would have made it. The exit
     code is 1 where one is not right.
     """
     from podnet_cli import drawing
 
-    name = _sandbox_name(words)
-    body = call("GET", path_of("explain", namespace, name))
-    neighbours = call("GET", "/objects/podsandboxes")["items"]
+    if attached := _attached(words, namespace):
+        body = call("GET", path_of("explain", *attached))
+        neighbours = attachments.ports(call("GET", "/attachments")["items"])
+    else:
+        body = call("GET", path_of("explain", namespace, _sandbox_name(words)))
+        neighbours = call("GET", "/objects/podsandboxes")["items"]
     if form == "json":
         print(machine_text(body, "json"))
     elif form == "mermaid":
@@ -94,6 +97,14 @@ def explain(words: tuple[str, ...], form: str | None, namespace: str) -> int:
     else:
         print("\n".join(drawing.screen(body, neighbours)))
     return 0 if all(line["verdict"] == "right" for line in body["lines"]) else 1
+
+
+def _attached(words: Sequence[str], namespace: str) -> tuple[str, str, str] | None:
+    """`pod/NAME`, `pod NAME`, `container/ID`: what a runtime had attached by CNI."""
+    kind, _, name = "/".join(words).partition("/")
+    if kind in ("pod", "pods", "po") and name:
+        return "pods", namespace, name
+    return ("containers", "-", name) if kind in ("container", "containers") and name else None
 
 
 def _sandbox_name(words: Sequence[str]) -> str:

@@ -21,10 +21,13 @@ from podnet.objects import (
 from podnet.plan import Change, Operation, Remove
 from podnet.ruleset import spelled
 
+NETNS_FOLDER = "/run/netns"
+"""Where iproute2 looks for names (NETNS_RUN_DIR)."""
+
 
 def name_of(netns: Netns) -> str:
-    """What `ip -n` takes: it knows names under /run/netns, not paths (iproute2 6.1)."""
-    return netns.rpartition("/")[2]
+    """What `ip ... netns` takes: a name under /run/netns, or a path to somewhere else."""
+    return netns.removeprefix(f"{NETNS_FOLDER}/")
 
 
 def commands(operation: Operation) -> tuple[str, ...]:
@@ -68,7 +71,10 @@ def commands(operation: Operation) -> tuple[str, ...]:
 
 
 def _ip(netns: Netns) -> str:
-    return "ip" if netns == HOST else f"ip -n {name_of(netns)}"
+    """`ip -n` knows names under /run/netns, not paths (iproute2 6.1)."""
+    if netns == HOST:
+        return "ip"
+    return f"nsenter --net={netns} ip" if "/" in name_of(netns) else f"ip -n {name_of(netns)}"
 
 
 def _on(flag: bool) -> str:
@@ -107,7 +113,9 @@ def _sysctl(operation: Operation, thing: Sysctl) -> tuple[str, ...]:
     value = thing.before if isinstance(operation, Remove) else thing.value
     if value is None:
         return ()
-    where = "" if thing.netns == HOST else f"ip netns exec {name_of(thing.netns)} "
+    name, where = name_of(thing.netns), ""
+    if thing.netns != HOST:
+        where = f"nsenter --net={name} " if "/" in name else f"ip netns exec {name} "
     return (f"{where}sysctl -q -w {quote(f'{thing.name}={value}')}",)
 
 

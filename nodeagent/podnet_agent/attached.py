@@ -25,7 +25,12 @@ class Attached:
     async def all(self) -> list[Body]:
         """Every attachment of this machine, oldest first."""
         records = await self._threads.write(self._agent.store.records)
-        return [attachment_body(record.attachment) for record in records]
+        networks = self._agent.networks
+        return [
+            attachment_body(record.attachment) | {"bridge": network.bridge if network else None}
+            for record in records
+            for network in [networks.get(record.attachment.request.network)]
+        ]
 
     async def users(self, network: str) -> list[str]:
         """Whose attachments are on that network, in words."""

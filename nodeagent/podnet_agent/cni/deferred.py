@@ -3,7 +3,10 @@
 Each file is the request that would have been sent, byte by byte, and was renamed into place.
 """
 
+import contextlib
 import logging
+import os
+import time
 from pathlib import Path
 
 from podnet.cni.call import Call, parse
@@ -14,40 +17,53 @@ from podnet_agent.cni.plugin import Plugin
 
 log = logging.getLogger(__name__)
 
+LEFT_OVER_SECONDS = 60.0
+
 
 class Deferred:
     """The folder of such files. Writer thread only."""
 
     def __init__(self, folder: Path, plugin: Plugin) -> None:
         self._folder, self._plugin = folder, plugin
-        self._seen: int | None = None  # when the folder was changed, as of the last time
 
     def work_off(self) -> None:
-        """None is left but what could not be done now; one look at the folder where none is new."""
+        """None is left but what could not be done now. Oldest first; of several GC the newest."""
         try:
-            changed = self._folder.stat().st_mtime_ns
-            if changed == self._seen:
-                return
-            files = [each for each in self._folder.iterdir() if not each.name.startswith(".")]
+            names = sorted(os.listdir(self._folder))
         except FileNotFoundError:
             return
-        # Its time is kept before the work: what comes meanwhile is a reason to look again.
-        self._seen = changed
-        for file in sorted(files, key=lambda each: each.name):
-            self._work(file)
+        calls: dict[Path, Call] = {}
+        for file in (self._folder / name for name in names):
+            if file.name.startswith("."):
+                _remove_if_left_over(file)
+                continue
+            try:
+                calls[file] = _call(file.read_bytes())
+            except CniError as error:
+                log.error("%s can't be understood and is removed: %s", file, error)
+                file.unlink()
+        newest = {call.config.name: file for file, call in calls.items() if call.verb == "GC"}
+        for file, call in calls.items():
+            if call.verb == "DEL" or newest[call.config.name] == file:
+                self._work(file, call)
+            else:
+                file.unlink()
 
-    def _work(self, file: Path) -> None:
+    def _work(self, file: Path, call: Call) -> None:
         try:
-            call = _call(file.read_bytes())
             self._plugin.answer(call)
-            log.info("%s of %s, while no agent ran: done", call.verb, call.container_id or "all")
-        except CniError as error:
-            log.error("%s can't be understood and is removed: %s", file, error)
         except PodNetError as error:
             log.warning("%s stays for another time: %s", file, error)
-            self._seen = None
             return
-        file.unlink(missing_ok=True)
+        log.info("%s of %s, while no agent ran: done", call.verb, call.container_id or "all")
+        file.unlink()
+
+
+def _remove_if_left_over(file: Path) -> None:
+    """One that is being written has a dot in front; after a minute nobody writes it any more."""
+    with contextlib.suppress(FileNotFoundError):
+        if time.time() - file.stat().st_mtime > LEFT_OVER_SECONDS:
+            file.unlink()
 
 
 def _call(data: bytes) -> Call:

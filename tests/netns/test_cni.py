@@ -1,0 +1,442 @@
+"""CNI's verbs against a real kernel: what ADD makes, what DEL, GC and CHECK say of it."""
+
+import json
+import subprocess
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from podnet.cni.config import ANNOTATION, ANNOTATIONS, VERSIONS
+from support.host import Host, until
+from support.manifests import manifest
+from support.podnet import Podnet
+from support.runtime import Pod, Refused, Runtime, request
+from support.traffic import Place, blocked, icmp, reach, serve, tcp
+
+
+@pytest.fixture(scope="module")
+def shared() -> Iterator[Runtime]:
+    """A host with an agent, for tests that leave it as it was."""
+    with Host("cni") as host:
+        podnet = Podnet(host)
+        podnet.agent()
+        yield Runtime(podnet)
+
+
+@pytest.fixture
+def cni(shared: Runtime) -> Iterator[Runtime]:
+    yield shared
+    shared.collect()
+    shared.is_empty()
+
+
+@pytest.fixture
+def own(host: Host) -> Runtime:
+    """One of the test's own."""
+    podnet = Podnet(host)
+    podnet.agent()
+    return Runtime(podnet)
+
+
+def refusal(cni: Runtime, verb: str, pod: Pod | None, **config: Any) -> Refused:
+    with pytest.raises(Refused) as raised:
+        cni.call(verb, pod, **config)
+    return raised.value
+
+
+def network(name: str, subnet: str, **spec: Any) -> str:
+    return manifest(json.dumps({"subnets": [subnet], **spec}), "PodNetwork", name)
+
+
+def ports(*mappings: tuple[int, int], **fields: Any) -> dict[str, Any]:
+    listed = [{"hostPort": host, "containerPort": pod} | fields for host, pod in mappings]
+    return {"runtimeConfig": {"portMappings": listed}}
+
+
+def address(result: dict[str, Any]) -> str:
+    found: str = result["ips"][0]["address"].partition("/")[0]
+    return found
+
+
+# --- ADD ---
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_pod_has_what_the_result_says(cni: Runtime, version: str) -> None:
+    pod = cni.pod()
+    result = cni.add(pod, cniVersion=version)
+    assert result["cniVersion"] == version
+    bridge, host_end, inside = result["interfaces"]
+    assert [bridge["name"], inside["name"], inside["sandbox"]] == ["podnet0", "eth0", pod.netns]
+    assert cni.host.links()[host_end["name"]]["master"] == "podnet0"
+    link = pod.interfaces()["eth0"]
+    assert link["address"] == inside["mac"]
+    (found,) = [each for each in link["addr_info"] if each["family"] == "inet"]
+    (given,) = result["ips"]
+    assert f"{found['local']}/{found['prefixlen']}" == given["address"]
+    assert given["interface"] == 2
+    routes = cni.host.ip_json("route", netns=pod.netns)
+    assert {"dst": "default", "gateway": given["gateway"]}.items() <= routes[0].items()
+    reach(pod.place, icmp(given["gateway"]))
+
+
+def test_pods_by_cni_and_sandboxes_reach_each_other_and_are_listed_together(cni: Runtime) -> None:
+    cni.podnet.up(json.dumps(SANDBOX))
+    pod = cni.pod("web")
+    ip = address(cni.add(pod))
+    reach(pod.place, icmp(cni.podnet.ip("other")))
+    reach(cni.podnet.place("other"), icmp(ip))
+    listed = cni.podnet.run("get", "attachments").stdout.splitlines()
+    assert listed[0].split()[:4] == ["OWNER", "INTERFACE", "NETWORK", "ADDRESSES"]
+    assert [line.split()[:2] for line in listed[1:]] == [
+        ["PodSandbox/default/other", "eth0"],
+        ["Pod/default/web", "eth0"],
+    ]
+    assert pod.container_id in cni.podnet.run("get", "attachments", "-o", "wide").stdout
+    cni.podnet.run("delete", "podsandbox", "other", "--grace-period=0")
+
+
+SANDBOX = {
+    "apiVersion": "podnet.dev/v1alpha1",
+    "kind": "PodSandbox",
+    "metadata": {"name": "other"},
+    "spec": {"containers": [{"name": "c0", "image": "host", "command": ["sleep", "1000"]}]},
+}
+
+
+def test_explain_tells_of_a_pod_what_it_tells_of_a_sandbox(cni: Runtime) -> None:
+    pod = cni.pod("web")
+    result = cni.add(pod, **ports((8080, 80)))
+    said = cni.podnet.run("explain", "pod/web").stdout
+    for part in (
+        "Pod default/web  Attached, Bridge mode, PodNetwork default",
+        f"netns {pod.netns.removeprefix('/var')}, inode",
+        f"address {result['ips'][0]['address']} on eth0  <- PodNetwork/default spec.subnets",
+        "nft pn_any4 { tcp . 8080",
+        "<- Pod/default/web CNI runtimeConfig.portMappings",
+        f"podnet0's ports: {result['interfaces'][1]['name']} (web)",
+        f"ip -n cni-{pod.container_id} link set eth0 up",
+    ):
+        assert part in said
+    cni.host.run(["ip", "link", "set", "eth0", "down"], netns=pod.netns)
+    damaged = cni.podnet.run("explain", "pod", "web", check=False)
+    assert (damaged.returncode, "✘ interface eth0" in damaged.stdout) == (1, True)
+    gone = cni.podnet.run("explain", "pod/nobody", check=False)
+    assert (gone.returncode, "Pod/default/nobody" in gone.stderr) == (1, True)
+
+
+def test_the_printed_commands_do_what_add_did(cni: Runtime) -> None:
+    """The plan is honest for a namespace that is not under /run/netns too."""
+    process = cni.host.popen(["unshare", "--net", "sleep", "1000"], stdout=subprocess.DEVNULL)
+    inside = until(
+        lambda: cni.host.run(["pgrep", "-f", "^sleep 1000"], check=False).stdout.split(),
+        "a process",
+    )[-1]
+    netns = f"/proc/{inside}/ns/net"
+    pod = Pod(cni.host, "", "by-process")
+    body = cni.answer(cni.ask(request("ADD", pod, cni.config, netns=netns, args=None)))
+    assert body is not None
+    _, answer = cni.podnet.request("GET", "/explain/containers/-/by-process")
+    assert {line["verdict"] for line in answer["lines"]} == {"right"}
+    cni.answer(cni.ask(request("DEL", pod, cni.config)))
+    cni.swept()
+    script = "\n".join(command for line in answer["lines"] for command in line["commands"])
+    assert f"nsenter --net={netns}" in script
+    cni.host.run(["sh", "-e"], input=script)
+    reach(Place(cni.host, netns), icmp(body["ips"][0]["gateway"]))
+    process.kill()
+    process.wait()
+
+
+def test_a_second_add_is_refused_and_the_first_attachment_stays(cni: Runtime) -> None:
+    """S4: and another sandbox of the same Pod is another attachment."""
+    pod = cni.pod("web")
+    result = cni.add(pod)
+    before = pod.interfaces(), cni.attachments()
+    refused = refusal(cni, "ADD", pod)
+    assert (refused.code, "exists already" in str(refused)) == (100, True)
+    assert (pod.interfaces(), cni.attachments()) == before
+    again = cni.pod("web")
+    assert address(cni.add(again)) != address(result)
+    said = cni.podnet.run("explain", "pod/web").stdout
+    assert address(result) in said and said.count(" --- ") == 2
+
+
+def test_an_interface_of_that_name_is_in_the_way(cni: Runtime) -> None:
+    pod = cni.pod()
+    cni.host.run(["ip", "link", "add", "eth0", "type", "veth"], netns=pod.netns)
+    refused = refusal(cni, "ADD", pod)
+    assert (refused.code, "eth0 exists already" in str(refused)) == (100, True)
+    assert cni.attachments() == []
+
+
+def test_addresses_and_macs_can_be_asked_for(cni: Runtime) -> None:
+    """S12, S21: a MAC is there from the beginning."""
+    pod = cni.pod()
+    wanted = {"ips": ["172.17.9.9/16"], "mac": "02:00:00:00:09:09"}
+    result = cni.add(pod, runtimeConfig=wanted)
+    assert address(result) == "172.17.9.9"
+    assert pod.interfaces()["eth0"]["address"] == "02:00:00:00:09:09"
+    for given, said in [
+        ({"ips": ["172.17.9.9"]}, "is taken by Pod/default/web"),
+        ({"ips": ["10.9.9.9"]}, "lies outside"),
+        ({"ips": ["172.17.0.1"]}, "is the gateway"),
+        ({"ips": ["172.17.0.0"]}, "is the network address"),
+        ({"ips": ["172.17.255.255"]}, "is the broadcast address"),
+        ({"ips": ["fd00::9"]}, "has no IPv6 subnet"),
+        ({"mac": "02:00:00:00:09:09"}, "is taken"),
+    ]:
+        other = cni.pod("other")
+        refused = refusal(cni, "ADD", other, runtimeConfig=given)
+        assert (refused.code, said in str(refused)) == (100, True), str(refused)
+        assert other.interfaces() == {}
+    assert len(cni.attachments()) == 1
+
+
+def test_published_ports_lead_to_the_pod_until_it_goes(cni: Runtime) -> None:
+    """S16, S17: one that is taken is refused with its holder; the next Pod has it at once."""
+    first, second = cni.pod("first"), cni.pod("second")
+    result = cni.add(first, **ports((8080, 80)))
+    gateway = result["ips"][0]["gateway"]
+    client = cni.pod("client")
+    cni.add(client)
+    with serve(first.place, 80, name="first"):
+        assert reach(client.place, tcp(gateway, 8080)).server == "first"
+        assert reach(Place(cni.host), tcp("127.0.0.1", 8080)).server == "first"
+        assert reach(first.place, tcp(gateway, 8080)).server == "first"
+        refused = refusal(cni, "ADD", second, **ports((8080, 80)))
+        assert (refused.code, "Pod/default/first" in str(refused)) == (100, True)
+        assert second.interfaces() == {}
+        cni.delete(first, **ports((8080, 80)))
+        assert cni.elements("pn_any4") == []
+    cni.add(second, **ports((8080, 80)))
+    with serve(second.place, 80, name="second"):
+        assert reach(client.place, tcp(gateway, 8080)).server == "second"
+    cni.delete(first)
+    assert len(cni.elements("pn_any4")) == 1
+
+
+def test_a_port_that_a_program_has_is_refused(cni: Runtime) -> None:
+    """S16."""
+    with serve(Place(cni.host), 8081, name="program"):
+        refused = refusal(cni, "ADD", cni.pod(), **ports((8081, 80)))
+    assert (refused.code, "8081/tcp" in str(refused)) == (100, True)
+    assert cni.attachments() == []
+
+
+def test_the_configuration_or_an_annotation_chooses_the_network(own: Runtime) -> None:
+    own.podnet.apply(network("blue", "10.7.0.0/16"))
+    for config in (
+        {"podNetwork": "blue"},
+        {"runtimeConfig": {ANNOTATIONS: {ANNOTATION: "blue"}}},
+    ):
+        pod = own.pod("web")
+        ip = address(own.add(pod, **config))
+        assert ip.startswith("10.7.")
+    other = own.pod("other")
+    blocked(other.place, icmp(ip), beside=icmp(address_gateway(own.add(other))))
+    missing = refusal(own, "ADD", own.pod(), podNetwork="red")
+    assert (missing.code, "PodNetwork/red is not on this node" in str(missing)) == (11, True)
+    used = own.podnet.run("delete", "podnetwork", "blue", check=False)
+    assert "is in use by Pod default/web" in used.stderr
+
+
+def address_gateway(result: dict[str, Any]) -> str:
+    found: str = result["ips"][0]["gateway"]
+    return found
+
+
+# --- what is given by the runtime ---
+
+
+@pytest.mark.parametrize(
+    "netns", ["/run/netns/nobody", "/etc/hostname", "/proc/self/ns/mnt", "/run", "/dev/zero"]
+)
+def test_what_is_no_network_namespace_is_refused(cni: Runtime, netns: str) -> None:
+    pod = Pod(cni.host, "web", "x")
+    with pytest.raises(Refused) as raised:
+        cni.answer(cni.ask(request("ADD", pod, cni.config, netns=netns)))
+    assert (raised.value.code, raised.value.body["msg"]) == (4, "invalid CNI_NETNS")
+    assert cni.attachments() == []
+
+
+def test_the_nodes_own_namespace_is_refused(cni: Runtime) -> None:
+    for netns in ("/proc/1/ns/net", "/proc/self/ns/net"):
+        with pytest.raises(Refused, match="the node's own") as raised:
+            cni.answer(cni.ask(request("ADD", Pod(cni.host, "web", "x"), cni.config, netns=netns)))
+        assert raised.value.code == 4
+
+
+# --- DEL ---
+
+
+def test_del_is_done_whatever_is_gone(cni: Runtime) -> None:
+    """S2, S33: no namespace, none named, another configuration, twice and three times."""
+    gone, unnamed, changed, twice = pods = cni.pods(4)
+    for number, pod in enumerate(pods):
+        cni.add(pod, **ports((8090 + number, 80)))
+    cni.end(gone)
+    cni.delete(gone)
+    assert cni.answer(cni.ask(request("DEL", unnamed, cni.config, netns=None))) is None
+    assert cni.answer(cni.ask(request("DEL", pods[0], cni.config, netns=""))) is None
+    cni.delete(changed, name="other", podNetwork="gone", runtimeConfig=7, prevResult={"ips": 1})
+    for _ in range(3):
+        cni.delete(twice)
+    cni.is_empty()
+
+
+def test_del_answers_when_the_address_is_silent_and_the_link_follows(cni: Runtime) -> None:
+    """The name leads nowhere at once, the link is gone within 100 ms and company."""
+    pod, other = cni.pod("pod"), cni.pod("other")
+    ip = address(cni.add(pod))
+    gateway = address_gateway(cni.add(other))
+    reach(other.place, icmp(ip))
+    cni.delete(pod)
+    assert len(cni.host_ends()) == 1
+    blocked(other.place, icmp(ip), beside=icmp(gateway))
+    until(lambda: pod.interfaces() == {}, "the link to be gone", 1)
+
+
+def test_an_address_is_not_anothers_before_its_link_is_gone(cni: Runtime) -> None:
+    """S9: also where it is asked for, and where the namespace is the same."""
+    wanted = {"runtimeConfig": {"ips": ["172.17.8.8"]}}
+    old = cni.pod("old")
+    for number in range(5):
+        cni.add(old, **wanted)
+        cni.delete(old)
+        new = cni.pod(f"new-{number}")
+        cni.add(new, **wanted)
+        assert old.interfaces() == {}
+        assert len([name for name in cni.host.links() if name.startswith("vethpn")]) == 1
+        cni.delete(new)
+    cni.add(old)
+    cni.delete(old)
+    cni.add(old)
+    assert list(old.interfaces()) == ["eth0"]
+
+
+def test_a_late_del_does_not_meet_the_successor(cni: Runtime) -> None:
+    """S5."""
+    wanted = {"runtimeConfig": {"ips": ["172.17.8.8"]}} | {}
+    mapping = ports((8085, 80))["runtimeConfig"] | wanted["runtimeConfig"]
+    old, new = cni.pod("web"), cni.pod("web")
+    cni.add(old, runtimeConfig=mapping)
+    cni.delete(old)
+    result = cni.add(new, runtimeConfig=mapping)
+    cni.delete(old)
+    cni.swept()
+    cni.check(new, result)
+    assert len(cni.elements("pn_any4")) == 1
+
+
+# --- CHECK ---
+
+
+def test_check_holds_the_kernel_against_what_add_made(cni: Runtime) -> None:
+    pod = cni.pod()
+    result = cni.add(pod, **ports((8082, 80)))
+    cni.check(pod, result)
+    damages = [
+        (["ip", "route", "del", "default"], "route"),
+        (["ip", "address", "flush", "dev", "eth0"], "address"),
+        (["ip", "link", "set", "eth0", "down"], "interface"),
+    ]
+    for command, kind in damages:
+        cni.host.run(command, netns=pod.netns)
+        refused = refusal(cni, "CHECK", pod, prevResult=result)
+        assert (refused.code, f"{kind} " in str(refused)) == (101, True)
+    _, answer = cni.podnet.request("GET", "/explain/pods/default/web")
+    assert {line["verdict"] for line in answer["lines"]} == {"right", "missing"}
+
+
+def test_check_tells_results_and_sandboxes_apart(cni: Runtime) -> None:
+    pod, other = cni.pod("pod"), cni.pod("other")
+    result, others = cni.add(pod), cni.add(other)
+    assert refusal(cni, "CHECK", pod, prevResult=others).code == 101
+    assert refusal(cni, "CHECK", pod, prevResult=result | {"interfaces": []}).code == 101
+    with pytest.raises(Refused) as raised:
+        wrong = cni.config | {"prevResult": result}
+        cni.answer(cni.ask(request("CHECK", pod, wrong, netns=other.netns)))
+    assert raised.value.code == 101
+    cni.delete(pod)
+    assert refusal(cni, "CHECK", pod, prevResult=result).code == 3
+
+
+# --- STATUS and VERSION ---
+
+
+def test_status_says_why_nothing_can_be_added(own: Runtime) -> None:
+    """S8: nothing else changes, and it is over by itself."""
+    own.status()
+    own.podnet.apply(network("tiny", "10.7.0.0/30"))
+    tiny = {"podNetwork": "tiny"}
+    own.status(**tiny)
+    pod = own.pod("only")
+    own.add(pod, **tiny)
+    full = refusal(own, "STATUS", None, **tiny)
+    assert (full.code, "no free address" in str(full)) == (50, True)
+    late = refusal(own, "ADD", own.pod("late"), **tiny)
+    assert (late.code, "no free address" in str(late)) == (11, True)
+    own.status()
+    own.delete(pod, **tiny)
+    own.status(**tiny)
+    assert refusal(own, "STATUS", None, podNetwork="red").code == 50
+
+
+def test_status_says_that_something_foreign_is_in_the_way(own: Runtime) -> None:
+    own.host.run(["ip", "link", "add", "pn-taken", "type", "dummy"], check=False)
+    own.host.run(["ip", "link", "add", "pn-taken", "type", "veth"], check=False)
+    own.podnet.apply(network("taken", "10.7.0.0/16", bridge={"name": "pn-taken"}))
+    refused = refusal(own, "STATUS", None, podNetwork="taken")
+    assert (refused.code, "pn-taken" in str(refused)) == (51, True)
+    assert refusal(own, "ADD", own.pod(), podNetwork="taken").code == 100
+
+
+def test_version_lists_what_is_spoken(cni: Runtime) -> None:
+    answer = cni.call("VERSION", None, cniVersion="0.4.0")
+    assert answer == {"cniVersion": "0.4.0", "supportedVersions": list(VERSIONS)}
+
+
+# --- GC ---
+
+
+def test_gc_takes_what_nobody_knows_of_its_own_network_only(cni: Runtime) -> None:
+    kept, lost, others = cni.pod("kept"), cni.pod("lost"), cni.pod("others")
+    result = cni.add(kept)
+    cni.add(lost, **ports((8083, 80)))
+    cni.add(others, name="another")
+    cni.podnet.up(json.dumps(SANDBOX))
+    cni.call("GC", None)  # no list: nothing is said to be unwanted
+    assert len(cni.attachments()) == 4
+    cni.collect(kept)
+    cni.swept()
+    owners = {each["owner"] for each in cni.attachments()}
+    assert owners == {"Pod/default/kept", "Pod/default/others", "PodSandbox/default/other"}
+    cni.check(kept, result)
+    cni.podnet.run("delete", "podsandbox", "other", "--grace-period=0")
+    cni.collect(name="another")
+
+
+# --- many at once ---
+
+
+def test_two_hundred_at_once_have_an_address_each(cni: Runtime) -> None:
+    """S7: and nothing is left of them."""
+    pods = cni.pods(200)
+    (before,) = descriptors(cni)
+    with ThreadPoolExecutor(32) as pool:
+        results = list(pool.map(cni.add, pods))
+        assert len({address(result) for result in results}) == len(pods)
+        assert len(cni.host_ends()) == len(pods)
+        list(pool.map(cni.delete, pods))
+    cni.is_empty()
+    cni.end(*pods)
+    assert descriptors(cni) == [before]
+
+
+def descriptors(cni: Runtime) -> list[int]:
+    """How many files the agent has open."""
+    pid = cni.podnet.request("GET", "/version")[1]["pid"]
+    return [len(cni.host.run(["ls", f"/proc/{pid}/fd"]).stdout.split())]
