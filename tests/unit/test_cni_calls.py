@@ -53,7 +53,7 @@ def test_containerds_call_is_read_whole() -> None:
     config = stdin(
         runtimeConfig={
             "portMappings": [
-                {"hostPort": 8080, "containerPort": 80, "protocol": "tcp", "hostIP": ""},
+                {"HostPort": 8080, "ContainerPort": 80, "Protocol": "tcp", "HostIP": ""},
                 {"hostPort": 5353, "containerPort": 53, "protocol": "UDP", "hostIP": "10.0.0.1"},
                 {"hostPort": 81, "containerPort": 81, "protocol": "tcp", "hostIP": "0.0.0.0"},
                 {"hostPort": 0, "containerPort": 82},

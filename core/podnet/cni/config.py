@@ -130,21 +130,24 @@ def _ports(runtime: Mapping[str, Any]) -> tuple[PublishedPort, ...]:
         where = f"runtimeConfig.portMappings[{place}]"
         if not isinstance(each, dict):
             raise bad_config(where, "is no object")
-        if each.get("hostPort") in (0, None):
+        # containerd writes HostPort, others hostPort: who reads JSON in Go takes both.
+        mapping = {name.lower(): value for name, value in each.items()}
+        if mapping.get("hostport") in (0, None):
             continue  # a port that nobody publishes
-        found[_port(each, where)] = None
+        found[_port(mapping, where)] = None
     return tuple(found)
 
 
 def _port(each: Mapping[str, Any], where: str) -> PublishedPort:
-    numbers = [each["hostPort"], each.get("containerPort")]
+    """Its names are in lower case."""
+    numbers = [each["hostport"], each.get("containerport")]
     for number in numbers:
         if type(number) is not int or not 0 < number < 1 << 16:
             raise bad_config(where, "hostPort and containerPort are 1 to 65535")
     protocol = each.get("protocol") or "tcp"
     if not isinstance(protocol, str) or protocol.lower() not in ("tcp", "udp"):
         raise _unsupported(f"{where}.protocol", protocol, "tcp and udp can be published")
-    host_ip = _address(each.get("hostIP"), f"{where}.hostIP") if each.get("hostIP") else None
+    host_ip = _address(each.get("hostip"), f"{where}.hostIP") if each.get("hostip") else None
     if host_ip is not None and host_ip.is_unspecified:
         host_ip = None
     return PublishedPort(
