@@ -4,11 +4,14 @@ import json
 import shutil
 import sys
 from pathlib import Path
+from subprocess import CompletedProcess
 
 import pytest
 
 from support.containerd import CONFIG, Containerd
 from support.host import Host, until
+from support.podnet import Podnet
+from support.runtime import Runtime
 from support.shim import RawAgent, http
 
 AGENT = Path(sys.executable).with_name("podnet-agent")
@@ -22,6 +25,8 @@ bin_dir = "{PROGRAMS}"
 conf_dir = "{CONFIGURATIONS}"
 """
 NOT_YET = b'{"cniVersion": "1.1.0", "code": 50, "msg": "not ready", "details": "no share"}'
+STATUS = '{"cniVersion": "1.1.0", "name": "podnet", "type": "podnet-cni"}'
+ASKS = {"CNI_COMMAND": "STATUS", "CNI_PATH": PROGRAMS}
 APPEAR = """
 import sys
 from pathlib import Path
@@ -160,3 +165,77 @@ def test_a_containerd_takes_it_up_at_once_and_lets_it_go(
 def is_ready(containerd: Containerd) -> bool:
     """What the kubelet would be told by Status."""
     return b"NetworkPluginNotReady" not in containerd.cri("Status")
+
+
+def test_an_agent_that_is_the_plugin_keeps_it_so_and_says_so(node: Host) -> None:
+    """S30 to S32: in the condition and the log; neither a kill nor a stop takes anything away."""
+    podnet = Podnet(node, [str(AGENT), "serve", "--cni"])
+
+    def says(status: str) -> bool:
+        return podnet.condition("default", "podnetwork", "CNIConfigured").get("status") == status
+
+    podnet.agent()
+    until(lambda: says("True"), "the condition")
+    assert f"containerd calls podnet: {PROGRAM}" in podnet.log()
+    other = node.path(f"{CONFIGURATIONS}/05-other.conflist")
+    other.write_text("{}")
+    podnet.restart()
+    until(lambda: says("False"), "the condition")
+    assert "ForeignConfiguration" in podnet.run("describe", "podnetwork", "default").stdout
+    assert f"{CONFIGURATIONS}/05-other.conflist comes before" in podnet.log()
+    other.unlink()
+    until(lambda: says("True"), "the condition")
+    podnet.stop()
+    assert node.path(CONFIGURATION).exists() and node.path(PROGRAM).exists()
+
+
+def test_one_command_makes_a_machine_podnets(node: Host) -> None:
+    """Starts the agent, waits until it can attach, and writes the configuration then."""
+    said = Podnet(node).run("cni", "install").stdout.splitlines()
+    assert said == [f"{PROGRAM} written", f"{CONFIGURATION} written"]
+    assert node.run([PROGRAM], env=ASKS, input=STATUS).stdout == ""
+    said = Podnet(node).run("cni", "uninstall").stdout.splitlines()
+    assert said == [f"{CONFIGURATION} removed", f"{PROGRAM} removed"]
+
+
+def test_the_program_asks_the_agent_and_leaves_word_for_the_next(node: Host) -> None:
+    """ADD, then DEL while no agent runs: its address is free again for a Pod that comes then."""
+    podnet = Podnet(node)
+    podnet.run("cni", "install")
+    runtime = Runtime(podnet)
+    pod = runtime.pod()
+
+    def call(verb: str, **config: object) -> CompletedProcess[str]:
+        environment = {
+            "CNI_COMMAND": verb,
+            "CNI_CONTAINERID": pod.container_id,
+            "CNI_NETNS": pod.netns,
+            "CNI_IFNAME": pod.ifname,
+            "CNI_ARGS": pod.args,
+            "CNI_PATH": PROGRAMS,
+        }
+        text = json.dumps(runtime.config | config)
+        return node.run([PROGRAM], env=environment, input=text, check=False)
+
+    result = json.loads(call("ADD").stdout)
+    assert [each["name"] for each in result["interfaces"]][2] == "eth0" and pod.interfaces()
+    assert (call("CHECK", prevResult=result).stdout, call("STATUS").stdout) == ("", "")
+    assert json.loads(call("ADD").stdout)["code"] == 100  # there is one already
+    node.run(["kill", "-9", podnet.run("version").stdout.split()[-1]])
+    until(lambda: not podnet.answers(), "the agent to be gone")
+    codes = [json.loads(call(verb).stdout)["code"] for verb in ("ADD", "CHECK", "STATUS")]
+    assert codes == [11, 11, 50]
+    assert (call("DEL", prevResult=result).returncode, pod.interfaces().keys()) == (0, {"eth0"})
+    podnet.run("up")
+    assert call("ADD").returncode == 0
+    assert len(runtime.attachments()) == 1
+    assert call("DEL").returncode == 0
+    runtime.is_empty()
+    podnet.run("down")
+
+
+def test_down_takes_them_along(node: Host) -> None:
+    Podnet(node).run("cni", "install")
+    assert node.path(CONFIGURATION).exists()
+    Podnet(node).run("down")
+    assert not node.path(CONFIGURATION).exists() and not node.path(PROGRAM).exists()
