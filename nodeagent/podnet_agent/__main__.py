@@ -168,6 +168,8 @@ async def _serve(
         beside = asyncio.ensure_future(_all(work))
         stopped = asyncio.create_task(service.stopping.wait())
         await asyncio.wait({beside, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        if not (beside.done() or service.bug):
+            await service.leave()
         beside.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await beside  # a bug in there ends the process; the next one repairs

@@ -55,6 +55,20 @@ def unmount(target: str) -> None:
             raise
 
 
+def unmount_all(folder: Path) -> None:
+    """Take away what is mounted there, wherever else this mount namespace has it.
+
+    An agent's pod also sees the roots of the node's other pods, its forerunners' among them.
+    """
+    if os.path.ismount(folder):
+        device = os.stat(folder).st_dev
+        number = f"{os.major(device)}:{os.minor(device)}"
+        for line in reversed(Path("/proc/thread-self/mountinfo").read_text().splitlines()):
+            fields = line.split()
+            if fields[2] == number:
+                unmount(fields[4])
+
+
 def mount_tmpfs(target: Path) -> None:
     """A tmpfs of the size the kernel gives by itself (half the memory), for root alone."""
     _check(_libc.mount(b"podnet", str(target).encode(), b"tmpfs", 0, b"mode=0700"), str(target))

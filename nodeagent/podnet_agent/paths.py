@@ -11,6 +11,8 @@ from podnet.errors import PodNetError
 from podnet.objects import Netns
 from podnet_agent import namespaces
 
+MACHINE = Path("/proc/1/root")
+"""The files of the machine, also for an agent in a pod that sees the machine's processes."""
 TMPFS_MAGIC = 0x01021994
 """linux/magic.h"""
 
@@ -82,15 +84,19 @@ class Paths:
             ) from error
 
     def clear(self) -> None:
-        """Everything under `run` goes, a tmpfs of ours, and what containerd started for us."""
+        """Everything under `run` goes, a tmpfs of ours, and all but images from the disk."""
         shutil.rmtree(self.programs, ignore_errors=True)
+        self.cluster.unlink(missing_ok=True)
         with contextlib.suppress(FileNotFoundError):
-            namespaces.unmount(str(self.containers))
+            namespaces.unmount_all(self.containers)
             _empty(self.run)
-            if os.path.ismount(self.run):
+            while os.path.ismount(self.run):  # in a pod it is also one itself
                 namespaces.unmount(str(self.run))
                 _empty(self.run)  # the log of who started the agent was there before the tmpfs
-            self.run.rmdir()
+        for folder in (self.run, self.cluster.parent):
+            for place in (folder, MACHINE / folder.relative_to("/")):
+                with contextlib.suppress(OSError):  # not empty, not there, or where a pod mounts it
+                    place.rmdir()
 
 
 def _empty(folder: Path) -> None:

@@ -83,6 +83,9 @@ class Service:
         """Keep all so until cancelled."""
         await self.keeper.keep()
 
+    async def leave(self) -> None:
+        """The agent was told to end: what is built stays."""
+
     async def close(self) -> None:
         """Stop looking. What is built stays."""
         await self.sandboxes.close()

@@ -14,6 +14,7 @@ from podnet_operator import access, handlers, shipped
 from podnet_operator.client import Client
 from podnet_operator.health import PORT, Health
 from podnet_operator.lease import Lease
+from podnet_operator.leaving import Leaving
 from podnet_operator.loop import Loop
 from podnet_operator.watchman import LOOK_SECONDS, Watchman
 
@@ -32,7 +33,8 @@ async def run(
     settings = handlers.settings()
     client = Client(partial(access.connection, settings))
     lease = Lease(client, access.namespace(), access.identity(), seconds=lease_seconds)
-    loop = Loop(client, lease)
+    leaving = Leaving(client, access.namespace())
+    loop = Loop(client, lease, leaving)
     watchman = Watchman(client, loop.snapshot, loop.refresh, seconds=look_seconds)
     registry = handlers.registry(loop.snapshot, watchman.restarted)
     runner = await Health(loop, watchman).serve(port)
@@ -49,6 +51,7 @@ async def run(
             for task in tasks:
                 task.cancel()
     finally:
+        await leaving.leave()
         with contextlib.suppress(PodNetError):
             await lease.release()
         await client.close()

@@ -18,8 +18,17 @@ from podnet_operator.decisions import (
     PlaceSandbox,
     Write,
 )
-from podnet_operator.facts import NETWORKS, SANDBOXES, SHARES, Identity, NetworkFacts, version_of
+from podnet_operator.facts import (
+    FINALIZER,
+    NETWORKS,
+    SANDBOXES,
+    SHARES,
+    Identity,
+    NetworkFacts,
+    version_of,
+)
 from podnet_operator.lease import Lease, refuse_unless_held
+from podnet_operator.leaving import Leaving
 from podnet_operator.reports import NetworkReport, Said, SandboxReport, ShareReport
 from podnet_operator.snapshot import Snapshot
 
@@ -39,8 +48,9 @@ class Cluster:
     Conflict and Missing mean that objects are not as they are known here.
     """
 
-    def __init__(self, client: Client, snapshot: Snapshot, lease: Lease) -> None:
+    def __init__(self, client: Client, snapshot: Snapshot, lease: Lease, leaving: Leaving) -> None:
         self._client, self._snapshot, self._lease = client, snapshot, lease
+        self._leaving = leaving
         self.written: Counter[str] = Counter()
         """How often each kind of write succeeded."""
 
@@ -93,6 +103,8 @@ class Cluster:
             case PlaceSandbox():
                 await self._change(SANDBOXES, write.sandbox.id, {"spec": {"nodeName": write.node}})
             case HoldNetwork():
+                if FINALIZER in write.finalizers:
+                    await self._leaving.prepare()
                 finalizers = {"finalizers": list(write.finalizers)}
                 await self._change(NETWORKS, write.network.id, {"metadata": finalizers})
 

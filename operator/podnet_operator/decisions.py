@@ -9,6 +9,7 @@ from podnet.overlaps import Range, overlaps
 from podnet.placement import Candidate, Guest, Place, places
 from podnet.shares import Assignment, Cut, Holding, Lack, Member, Share, assign, is_held
 from podnet_operator.facts import (
+    FINALIZER,
     NetworkFacts,
     NodeFacts,
     SandboxFacts,
@@ -16,9 +17,6 @@ from podnet_operator.facts import (
     ShareFacts,
 )
 
-FINALIZER = "podnet.dev/in-use"
-"""Of a PodNetwork that sandboxes or addresses depend on; of no other, so that whoever takes podnet
-out of a cluster is not held up by an operator that is gone already."""
 FOLLOWER = "default"
 """The only network whose shares may be the nodes' own ranges: those are one network's."""
 

@@ -84,6 +84,9 @@ class ServiceFacts:
 
 Facts = NetworkFacts | ShareFacts | SandboxFacts | NodeFacts | ServiceFacts
 
+FINALIZER = "podnet.dev/in-use"
+"""Of a PodNetwork that sandboxes or addresses depend on; of no other, so that whoever takes podnet
+out of a cluster is not held up by an operator that is gone already."""
 NETWORKS = Resource("PodNetwork", "podnet.dev", "v1alpha1", "podnetworks")
 SHARES = Resource("NodeSubnet", "podnet.dev", "v1alpha1", "nodesubnets")
 SANDBOXES = Resource("PodSandbox", "podnet.dev", "v1alpha1", "podsandboxes")

@@ -13,6 +13,7 @@ from podnet_operator.cluster import Cluster
 from podnet_operator.decisions import World, decide
 from podnet_operator.facts import RESOURCES, SANDBOXES, SERVICES, SHARES, ShareFacts
 from podnet_operator.lease import Lease, refuse_unless_held
+from podnet_operator.leaving import Leaving
 from podnet_operator.reports import (
     NetworkReport,
     network_reports,
@@ -37,11 +38,11 @@ FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.2, 30.0
 class Loop:
     """One at a time decides. `changed` is set by whatever comes into the snapshot."""
 
-    def __init__(self, client: Client, lease: Lease) -> None:
+    def __init__(self, client: Client, lease: Lease, leaving: Leaving) -> None:
         self._client, self._lease = client, lease
         self._changed = asyncio.Event()
         self.snapshot = Snapshot(self._changed.set)
-        self.cluster = Cluster(client, self.snapshot, lease)
+        self.cluster = Cluster(client, self.snapshot, lease, leaving)
         self._gone: dict[str, float] = {}  # nodes, since when
         self._counted: dict[str, float] = {}  # networks, when their numbers were written
         self._listed: set[Resource] = set()

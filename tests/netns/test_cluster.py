@@ -7,7 +7,7 @@ from functools import partial
 import pytest
 
 from podnet.addresses import bridge_name
-from support.apiserver import PLURALS
+from support.apiserver import ACCOUNT, PLURALS
 from support.host import until
 from support.nodes import Node, Nodes
 from support.traffic import Place, Stream, icmp, reach, serve, tcp, uninterrupted
@@ -335,6 +335,44 @@ def test_what_goes_with_its_kind_is_not_taken_down(pair: Nodes) -> None:
     api.restore_kind("podnetworks")
     api.network("default", "10.1.0.0/16", "fd01::/48")
     until(lambda: bridge not in a.host.links(), "the server's word to count again", 20)
+
+
+# --- podnet itself goes ---
+
+
+def test_an_agent_that_is_told_to_end_leaves_all_as_it_is(pair: Nodes) -> None:
+    """Restart, upgrade, a node that shuts down; also where nobody can say whether podnet goes."""
+    api, a = pair.api, node(pair, "a")
+    with serve(pair.place("web"), 80), Stream(pair.place("client"), pair.ip("web"), 80) as stream:
+        a.stop()
+        a.agent()
+        api.stop()
+        a.stop()
+        assert namespaces(a) != []
+        a.agent()
+        api.start()
+        api.accept_only("nobody has this one")
+        a.stop()
+        uninterrupted(stream, PAUSE)
+    api.accept_only(a.host.path(f"{ACCOUNT}/token").read_text())
+    a.agent()
+    until(lambda: api.watches("podsandboxes") == 2, "both agents to follow again", 15)
+
+
+def test_an_agent_whose_installation_is_deleted_leaves_nothing(pair: Nodes) -> None:
+    """Its rights went in the same moment: what it heard before counts."""
+    api, a = pair.api, node(pair, "a")
+    until(lambda: api.watches("serviceaccounts") == 2, "the agents to follow", 15)
+    api.delete_podnet()
+    a.stop()
+    api.restore_podnet()
+    assert namespaces(a) == []
+    assert a.routes() == {}
+    assert set(a.host.links()) == {"lo", "eth0"}
+    assert "podnet" not in json.dumps(a.host.nft_json())
+    assert not a.host.path("/run/podnet").exists()
+    a.agent()
+    api.wait_ready("PodSandbox", "web")
 
 
 # --- what is told ---

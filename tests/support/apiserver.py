@@ -17,7 +17,7 @@ from typing import Any
 
 from aiohttp import web
 
-from support.fake_api import FakeApi
+from support.fake_api import NOW, FakeApi
 from support.host import Host, HostError, until
 
 Body = dict[str, Any]
@@ -26,7 +26,9 @@ PORT = 6443
 CONTROL = "/run/apiserver.sock"
 FOLDER = "/run/apiserver"
 PLURALS = {"PodNetwork": "podnetworks", "NodeSubnet": "nodesubnets", "PodSandbox": "podsandboxes"}
+ACCOUNT = "/run/secrets/kubernetes.io/serviceaccount"
 TOKEN = "the-token"
+NAMESPACE = "podnet-system"
 
 
 class ApiServer:
@@ -58,9 +60,10 @@ class ApiServer:
 
     def let_in(self, host: Host, token: str = TOKEN) -> dict[str, str]:
         """Give a host a service account; the environment that an agent there needs."""
-        folder = host.path("/run/secrets/kubernetes.io/serviceaccount")
+        folder = host.path(ACCOUNT)
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "token").write_text(token)
+        (folder / "namespace").write_text(NAMESPACE)
         (folder / "ca.crt").write_text(self.host.path(f"{FOLDER}/ca.crt").read_text())
         return {
             "KUBERNETES_SERVICE_HOST": self.address,
@@ -172,9 +175,22 @@ class ApiServer:
         """Delete a CRD: first its objects, then the kind."""
         self.control("drop", plural)
 
+    def delete_podnet(self, *, rights: bool = True) -> None:
+        """Somebody deletes podnet: its namespace is to go, and with `rights` all tokens at once."""
+        self.control("deleted", rights)
+
+    def restore_podnet(self) -> None:
+        """It is installed as before."""
+        self.control("installed")
+
     def restore_kind(self, plural: str) -> None:
         """The CRD is there again, without objects."""
         self.control("restore", plural)
+
+    def watches(self, plural: str) -> int:
+        """How many there are of that kind."""
+        found: int = self.control("watches", plural)
+        return found
 
     def writes(self) -> list[str]:
         """Paths of all status writes so far."""
@@ -218,7 +234,10 @@ class Program:
 
     def __init__(self, address: str) -> None:
         self._address, self._token = address, TOKEN
+        self._rights = True
         self._api = FakeApi()
+        self._api.put("namespaces", NAMESPACE, metadata={"finalizers": ["kubernetes"]})
+        self._api.put("serviceaccounts", "podnet-agent", NAMESPACE)
         self._api.refuse = lambda method, path: self._refusals.pop() if self._refusals else 0
         self._refusals: list[int] = []
         self._runner: web.AppRunner | None = None
@@ -254,7 +273,8 @@ class Program:
     async def _checked(
         self, request: web.Request, handler: Callable[..., Awaitable[web.StreamResponse]]
     ) -> web.StreamResponse:
-        if request.headers.get("Authorization") != f"Bearer {self._token}":
+        known = request.headers.get("Authorization") == f"Bearer {self._token}"
+        if not (known and self._rights):
             return web.json_response({"kind": "Status", "message": "Unauthorized"}, status=401)
         return await handler(request)
 
@@ -330,9 +350,23 @@ class Program:
         """Objects first, as the API server does, then the kind and its streams."""
         self._api.drop_kind(plural)
 
+    def do_deleted(self, rights: bool) -> None:
+        """The namespace goes first, as kubectl has it."""
+        self._api.put("namespaces", NAMESPACE, metadata={"deletionTimestamp": NOW})
+        self._rights = not rights
+
+    def do_installed(self) -> None:
+        """All of it."""
+        self._api.put("namespaces", NAMESPACE, metadata={"deletionTimestamp": None})
+        self._rights = True
+
     def do_restore(self, plural: str) -> None:
         """The kind is known again."""
         self._api.restore_kind(plural)
+
+    def do_watches(self, plural: str) -> int:
+        """Streams that are open."""
+        return self._api.watches(plural)
 
     def do_writes(self) -> list[str]:
         """All there were."""

@@ -27,6 +27,9 @@ KINDS = {
     ("", "v1", "nodes"): ("Node", False),
     ("", "v1", "namespaces"): ("Namespace", False),
     ("", "v1", "events"): ("Event", True),
+    ("", "v1", "serviceaccounts"): ("ServiceAccount", True),
+    ("rbac.authorization.k8s.io", "v1", "clusterroles"): ("ClusterRole", False),
+    ("rbac.authorization.k8s.io", "v1", "clusterrolebindings"): ("ClusterRoleBinding", False),
     ("apiextensions.k8s.io", "v1", "customresourcedefinitions"): (
         "CustomResourceDefinition",
         False,
@@ -186,6 +189,10 @@ class FakeApi:
         for watch in list(self._watches):
             if plural in (None, watch.plural):
                 watch.queue.put_nowait(None)
+
+    def watches(self, plural: str) -> int:
+        """How many streams of a kind are open."""
+        return sum(watch.plural == plural for watch in self._watches)
 
     def compact(self) -> None:
         """Forget what was: a watch from an older version gets 410 Gone."""

@@ -19,6 +19,8 @@ async def cluster(folder: Path, *nodes: str) -> AsyncIterator[FakeApi]:
     """An API server with these nodes; KUBECONFIG leads to it."""
     api = FakeApi()
     api.put("servicecidrs", "kubernetes", spec={"cidrs": ["10.96.0.0/16"]})
+    api.put("namespaces", "default")
+    api.put("serviceaccounts", "podnet-operator", "default")
     for number, name in enumerate(nodes, 1):
         node(api, name, number)
     async with api.serve(folder) as kubeconfig:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from podnet.shares import GONE_SECONDS
-from support.fake_api import FakeApi
+from support.fake_api import NOW, FakeApi
 from support.operating import (
     agent,
     cluster,
@@ -249,6 +249,12 @@ def test_one_write_that_is_refused_holds_up_no_other(tmp_path: Path) -> None:
     told(tmp_path, story)
 
 
+def held(api: FakeApi, plural: str, name: str, namespace: str = "") -> bool:
+    """Whether it has our finalizer."""
+    finalizers = api.get(plural, name, namespace)["metadata"].get("finalizers") or []
+    return "podnet.dev/in-use" in finalizers
+
+
 def test_a_network_in_use_is_held_until_it_is_not(tmp_path: Path) -> None:
     """S38: deleted with sandboxes on it, and with the operator away meanwhile."""
 
@@ -272,6 +278,40 @@ def test_a_network_in_use_is_held_until_it_is_not(tmp_path: Path) -> None:
         async with operator():
             await until(lambda: not api.objects["podnetworks"], "the network to go")
             await until(lambda: not shares(api), "its shares to go")
+
+    told(tmp_path, story)
+
+
+def test_an_operator_that_is_told_to_end_holds_on(tmp_path: Path) -> None:
+    async def story(api: FakeApi) -> None:
+        network(api, "blue", "10.8.0.0/16")
+        sandbox(api, "web", podNetwork="blue")
+        async with operator():
+            await until(lambda: held(api, "podnetworks", "blue"), "a finalizer")
+        assert held(api, "podnetworks", "blue")
+
+    told(tmp_path, story)
+
+
+def test_an_operator_that_is_deleted_with_podnet_lets_go_of_all(tmp_path: Path) -> None:
+    """What it may do then was made before it held anything, and goes with the namespace."""
+
+    async def story(api: FakeApi) -> None:
+        network(api, "blue", "10.8.0.0/16")
+        sandbox(api, "web", podNetwork="blue")
+        async with operator():
+            await until(lambda: held(api, "podnetworks", "blue"), "a finalizer")
+            assert held(api, "serviceaccounts", "podnet-operator", "default")
+            for plural in ("clusterroles", "clusterrolebindings"):
+                made = api.get(plural, "podnet-operator-leaving")["metadata"]
+                (owner,) = made["ownerReferences"]
+                assert owner["uid"] == api.get("namespaces", "default")["metadata"]["uid"]
+            going = {"deletionTimestamp": NOW, "finalizers": ["kubernetes"]}
+            api.put("namespaces", "default", metadata=going)
+            api.delete("serviceaccounts", "podnet-operator", "default")
+            api.delete("podnetworks", "blue")
+        assert not api.objects["podnetworks"]
+        assert not api.objects["serviceaccounts"]
 
     told(tmp_path, story)
 

@@ -14,6 +14,7 @@ from podnet_operator.client import Client, Missing
 from podnet_operator.facts import NETWORKS, NODES, SERVICES, SHARES
 from podnet_operator.health import Health
 from podnet_operator.lease import Lease
+from podnet_operator.leaving import Leaving
 from podnet_operator.loop import Loop
 from podnet_operator.snapshot import Snapshot
 from podnet_operator.watchman import Watchman
@@ -151,7 +152,7 @@ def test_of_two_who_take_it_at_once_one_gets_it(tmp_path: Path) -> None:
 def test_nothing_is_written_without_the_lease(tmp_path: Path) -> None:
     async def story(api: FakeApi, client: Client) -> None:
         network(api, "blue", "10.8.0.0/16")
-        loop = Loop(client, Lease(client, "default", "one"))
+        loop = Loop(client, Lease(client, "default", "one"), Leaving(client, "default"))
         task = asyncio.create_task(loop.run())
         await asyncio.sleep(0.5)
         task.cancel()
@@ -166,7 +167,7 @@ def test_nothing_is_written_without_the_lease(tmp_path: Path) -> None:
 
 def test_a_watch_that_is_behind_twice_is_dead(tmp_path: Path) -> None:
     async def story(api: FakeApi, client: Client) -> None:
-        loop = Loop(client, Lease(client, "default", "one"))
+        loop = Loop(client, Lease(client, "default", "one"), Leaving(client, "default"))
         watchman = Watchman(client, loop.snapshot, loop.refresh)
         health = Health(loop, watchman)
         await loop.refresh(SERVICES)
@@ -185,7 +186,7 @@ def test_a_watch_that_is_behind_twice_is_dead(tmp_path: Path) -> None:
 
 def test_what_went_unseen_is_found(tmp_path: Path) -> None:
     async def story(api: FakeApi, client: Client) -> None:
-        loop = Loop(client, Lease(client, "default", "one"))
+        loop = Loop(client, Lease(client, "default", "one"), Leaving(client, "default"))
         watchman = Watchman(client, loop.snapshot, loop.refresh)
         await loop.refresh(NODES)
         await watchman.look()

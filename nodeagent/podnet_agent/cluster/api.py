@@ -19,7 +19,7 @@ import aiohttp
 from aiohttp.connector import AddrInfoType
 
 from podnet.errors import PodNetError, Retryable
-from podnet.kinds import CLUSTER_KINDS, GROUP, VERSION, Kind
+from podnet.kinds import CLUSTER_KINDS, GROUP, VERSION
 from podnet_agent.objects import Body
 
 log = logging.getLogger(__name__)
@@ -63,24 +63,22 @@ class ApiError(Retryable):
 class Resource:
     """Objects of one kind, or those of them that a field selector names."""
 
-    kind: Kind
+    kind: str
+    plural: str
+    path: str  # of all of them
     field_selector: str = ""
 
     @property
-    def path(self) -> str:
-        """Of all of them."""
-        return f"/apis/{GROUP}/{VERSION}/{self.kind.plural}"
-
-    @property
     def kind_path(self) -> str:
-        """Of the kind itself."""
+        """Of the kind itself, one of ours."""
         kinds = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
-        return f"{kinds}/{self.kind.plural}.{GROUP}"
+        return f"{kinds}/{self.plural}.{GROUP}"
 
 
 def resource(kind: str, field_selector: str = "") -> Resource:
-    """The kind's, by its name."""
-    return Resource(_KINDS[kind], field_selector)
+    """Ours, by the kind's name."""
+    plural = _KINDS[kind].plural
+    return Resource(kind, plural, f"/apis/{GROUP}/{VERSION}/{plural}", field_selector)
 
 
 class Api:
@@ -112,7 +110,7 @@ class Api:
             async with self._asking("GET", resource.path, query, LIST_SECONDS) as response:
                 page = await response.json()
             for item in page["items"]:  # of a list's items the server leaves these out
-                found.append({"apiVersion": page["apiVersion"], "kind": resource.kind.kind, **item})
+                found.append({"apiVersion": page["apiVersion"], "kind": resource.kind, **item})
             meta = page["metadata"]
             if not meta.get("continue"):
                 return found, meta["resourceVersion"]

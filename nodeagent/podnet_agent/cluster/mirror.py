@@ -7,25 +7,19 @@ here. A server that is away, or does not know the kind any more, changes nothing
 import asyncio
 import contextlib
 import logging
-import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from podnet_agent.cluster.api import Api, ApiError, Resource, resource
-from podnet_agent.cluster.backoff import Backoff
 from podnet_agent.cluster.cache import Cache
+from podnet_agent.cluster.following import Following
 from podnet_agent.objects import Body, Name, Objects, name_of
 
 log = logging.getLogger(__name__)
 
 FIRST_SECONDS = 5.0
 """How long a node that boots waits for the server, before it takes what it knew last."""
-FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.2, 10.0
-SHORT_SECONDS = 1.0
-"""A stream that ends sooner counts as failed."""
-FORGOTTEN = (400, 404, 410, 504)
-"""Answers that say: list again. The kind went, its schema changed, history was compacted or is an
-older one by now (of a server that was restored)."""
 DOUBT_SECONDS = 2.0
 """How often is asked, where the server does not say whether what was deleted still has a kind."""
 HELD_SECONDS = 5.0
@@ -56,13 +50,15 @@ class Mirror:
         self._api, self._node, self._objects, self._cache = api, node, objects, cache
         self._in_use, self._read = in_use, read
         self.seen: Callable[[Body], None] = lambda body: None  # an object as the server has it
-        self._resources = (
-            resource(NETWORK),
-            resource(SUBNET),
-            resource(SANDBOX, f"spec.nodeName={node}"),
-        )
+        self._followings = [
+            Following(api, each, partial(self._list, each), self._hear)
+            for each in (
+                resource(NETWORK),
+                resource(SUBNET),
+                resource(SANDBOX, f"spec.nodeName={node}"),
+            )
+        ]
         self._there: dict[Name, Body] = {}  # what the server has, as far as is known
-        self._versions: dict[str, str] = {}  # by kind: where its watch goes on
         self._unsettled: dict[Name, None] = {}
         self._held: set[Name] = set()
         self._kinds: dict[str, str] = {}  # by kind: its own uid, when it was listed
@@ -83,15 +79,15 @@ class Mirror:
             self._unsettled = dict.fromkeys(name_of(body) for body in found if _is_going(body))
             self._wake.set()
             return
-        asked = [asyncio.create_task(self._ask(each)) for each in self._resources]
+        asked = [asyncio.create_task(each.ask()) for each in self._followings]
         await asyncio.wait(asked, timeout=FIRST_SECONDS)
         silent = set()
-        for each, task in zip(self._resources, asked, strict=True):
+        for each, task in zip(self._followings, asked, strict=True):
             task.cancel()
             with contextlib.suppress(ApiError, asyncio.CancelledError):
                 await task
                 continue
-            silent.add(each.kind.kind)
+            silent.add(each.resource.kind)
         if silent:
             log.warning("the API server does not answer: what is known is as it was before")
             kept = [body for body in self._cache.load() if body.get("kind") in silent]
@@ -102,8 +98,8 @@ class Mirror:
     async def run(self) -> None:
         """Follow the server until cancelled."""
         async with asyncio.TaskGroup() as group:
-            for each in self._resources:
-                group.create_task(self._follow(each))
+            for each in self._followings:
+                group.create_task(each.run())
             group.create_task(self._doubting())
             group.create_task(self._settling())
             group.create_task(self._keeping())
@@ -121,48 +117,19 @@ class Mirror:
 
     # What the server says.
 
-    async def _ask(self, each: Resource) -> None:
+    async def _list(self, each: Resource, bodies: Sequence[Body]) -> None:
         """All that the server has of the kind; ApiError where the kind itself is going."""
-        bodies, version = await self._api.list(each)
         kind = await self._api.kind_uid(each)
         if not kind:
-            raise ApiError(404, f"{each.kind.plural} are going, the kind itself was deleted")
-        self._replace(each.kind.kind, bodies)
-        self._versions[each.kind.kind], self._kinds[each.kind.kind] = version, kind
+            raise ApiError(404, f"{each.plural} are going, the kind itself was deleted")
+        self._replace(each.kind, bodies)
+        self._kinds[each.kind] = kind
 
-    async def _follow(self, each: Resource) -> None:
-        kind = each.kind.kind
-        backoff = Backoff(FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS)
-        while True:
-            try:
-                if kind not in self._versions:
-                    await self._ask(each)
-                await self._watch(each, backoff)
-            except ApiError as error:
-                if error.code in FORGOTTEN:
-                    self._versions.pop(kind, None)
-                pause = backoff.pause()
-                log.warning("%s, again in %.1f s: %s", each.kind.plural, pause, error)
-                await asyncio.sleep(pause)
-
-    async def _watch(self, each: Resource, backoff: Backoff) -> None:
-        """Until the server ends the stream; ApiError where it does so at once."""
-        kind, begun = each.kind.kind, time.monotonic()
-        async with contextlib.aclosing(self._api.watch(each, self._versions[kind])) as events:
-            async for what, body in events:
-                self._hear(kind, what, body)
-                backoff.succeed()
-        if time.monotonic() - begun < SHORT_SECONDS:
-            raise ApiError(0, "the API server ended the stream at once")
-
-    def _hear(self, kind: str, what: str, body: Body) -> None:
+    def _hear(self, what: str, body: Body) -> None:
         if what in ("ADDED", "MODIFIED"):
             self._put(body)
         elif what == "DELETED":
             self._doubt_of(body)
-        version = body["metadata"].get("resourceVersion")
-        if version:
-            self._versions[kind] = version
 
     def _doubt_of(self, body: Body) -> None:
         """It is deleted, but with a kind that is deleted go all its objects: nobody meant them."""
@@ -173,22 +140,22 @@ class Mirror:
         while True:
             await self._doubt.wait()
             self._doubt.clear()
-            for each in self._resources:
-                names = [name for name in self._doubtful if name[0] == each.kind.kind]
+            for each in (following.resource for following in self._followings):
+                names = [name for name in self._doubtful if name[0] == each.kind]
                 try:
                     if names:
                         await self._clear_up(each, names)
                 except ApiError as error:
-                    log.warning("whether %s are going is not known: %s", each.kind.plural, error)
+                    log.warning("whether %s are going is not known: %s", each.plural, error)
                     await asyncio.sleep(DOUBT_SECONDS)
                     self._doubt.set()
 
     async def _clear_up(self, each: Resource, names: Sequence[Name]) -> None:
         """They are gone indeed if their kind is not."""
         now = await self._api.kind_uid(each)
-        meant = now != "" and now == self._kinds.get(each.kind.kind, now)
+        meant = now != "" and now == self._kinds.get(each.kind, now)
         if not meant:
-            log.warning("the API server gives up %s, the kind itself: they stay", each.kind.plural)
+            log.warning("the API server gives up %s, the kind itself: they stay", each.plural)
         for name in names:
             uid = self._doubtful.pop(name, None)
             there = self._there.get(name)

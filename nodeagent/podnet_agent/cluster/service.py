@@ -1,6 +1,7 @@
 """The agent as a member of a cluster: the service of one machine, its objects the API server's."""
 
 import asyncio
+import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -8,8 +9,9 @@ from podnet.api.manifest import Resource, Source
 from podnet.api.meta import Found
 from podnet.errors import Conflict
 from podnet_agent.agent import Agent
-from podnet_agent.cluster.api import Api
+from podnet_agent.cluster.api import ACCOUNT, Api
 from podnet_agent.cluster.cache import Cache
+from podnet_agent.cluster.installation import Installation
 from podnet_agent.cluster.mirror import Mirror
 from podnet_agent.cluster.networks import ClusterNetworks
 from podnet_agent.cluster.reporter import Reporter
@@ -21,17 +23,20 @@ from podnet_agent.sandboxes import Sandboxes
 from podnet_agent.service import Service
 from podnet_agent.threads import Threads
 
+log = logging.getLogger(__name__)
+
 
 class Member(Machine):
     """A node of a cluster."""
 
-    def __init__(self, api: Api, node: str, cache: Cache) -> None:
-        self.api, self.node, self.cache = api, node, cache
+    def __init__(self, api: Api, node: str, cache: Cache, namespace: str) -> None:
+        self.api, self.node, self.cache, self.namespace = api, node, cache, namespace
 
     @classmethod
     def of_cluster(cls, node: str, paths: Paths) -> "Member":
         """That node, of the cluster that this process is a Pod of."""
-        return cls(Api.of_cluster(), node, Cache(paths.cluster, node))
+        api = Api.of_cluster()
+        return cls(api, node, Cache(paths.cluster, node), (ACCOUNT / "namespace").read_text())
 
     def networks(self, agent: Agent, write: Write, objects: Objects) -> ClusterNetworks:
         """Each network has a share here, and ways to all others."""
@@ -63,6 +68,7 @@ class ClusterService(Service):
 
         self._mirror = Mirror(member.api, member.node, objects, member.cache, in_use, threads.read)
         self._reporter = Reporter(member.api, objects)
+        self._installation = Installation(member.api, member.namespace)
         self._mirror.seen = self._reporter.seen
         networks.moved = member.api.close
 
@@ -85,6 +91,13 @@ class ClusterService(Service):
             group.create_task(super().keep())
             group.create_task(self._mirror.run())
             group.create_task(self._reporter.run())
+            group.create_task(self._installation.run())
+
+    async def leave(self) -> None:
+        """Where podnet itself is deleted, nothing of it is left on this node."""
+        if not self.emptied and await self._installation.is_deleted():
+            log.info("podnet is being deleted from the cluster: all of it goes from this node")
+            log.info("%s", await self.down())
 
     async def close(self) -> None:
         """Also end what is asked of the API server."""

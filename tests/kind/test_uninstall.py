@@ -1,0 +1,125 @@
+"""Taking podnet out of a cluster: one command that ends by itself, and nodes as they were."""
+
+import contextlib
+import re
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from support.cluster import BUSYBOX, ROOT, Cluster
+from support.host import until
+
+OVERLAY = ("--kustomize", str(ROOT / "deploy/overlays/kind"))
+STATE = {
+    "links": "ip -br link | awk '{print $1}'",
+    "addresses": "ip -br address | grep -v fe80",
+    "routes": "ip route show table all; ip -6 route show table all | grep -v fe80",
+    "rules": "ip rule; ip -6 rule",
+    "ruleset": "nft -s list ruleset 2> /dev/null",
+    "settings": "cd /proc/sys/net && grep -rs . ipv4/ip_forward ipv4/conf/all ipv4/conf/default"
+    " ipv6/conf/all ipv6/conf/default | grep -v secret",
+    "mounts": "grep -E '/(run|lib)/podnet|/run/netns/podnet' /proc/mounts",
+    "files": "find /run/podnet /var/lib/podnet /run/netns/podnet-* 2> /dev/null",
+    "groups": "find /sys/fs/cgroup -maxdepth 3 -name podnet",
+    "records": """ctr -n k8s.io containers ls -q 'labels."podnet.dev/sandbox"'""",
+    "leases": "ctr -n k8s.io leases ls -q | grep podnet",
+    "snapshots": "ctr -n k8s.io snapshots ls | awk '{print $1}'"
+    " | grep -vE '^(sha256:.*|[0-9a-f]{64})$'",
+    "processes": "ps -eo args | grep -E 'podnet-(agent|logger)|sleep 12345' | grep -v grep",
+}
+"""Whatever podnet may touch on a node, and how it is seen. (-s: without counters.)"""
+OURS = ("mounts", "files", "groups", "records", "leases", "processes")
+SECONDS = 90.0
+"""For the whole command; containers have 10 s of it, and kubectl waits for all Pods."""
+
+
+def state(cluster: Cluster, node: str) -> dict[str, list[str]]:
+    """What is on the node, by what is asked for."""
+    script = "; ".join(f"echo '## {name}'; ({how})" for name, how in STATE.items())
+    said = cluster.node(node, "bash", "-c", f"{script}; true").split("## ")[1:]
+    found = {part.split("\n", 1)[0]: part.split("\n", 1)[1].splitlines() for part in said}
+    return {name: sorted(re.sub(" linkdown", "", line) for line in found[name]) for name in found}
+
+
+def sandbox(name: str, namespace: str, node: str, **network: Any) -> dict[str, Any]:
+    image = f"docker.io/{BUSYBOX}"
+    return {
+        "apiVersion": "podnet.dev/v1alpha1",
+        "kind": "PodSandbox",
+        "metadata": {"name": name, "namespace": namespace},
+        "spec": {
+            "nodeName": node,
+            "network": network,
+            "containers": [{"name": "main", "image": image, "command": ["sleep", "12345"]}],
+        },
+    }
+
+
+def is_held(cluster: Cluster, network: str) -> bool:
+    """Whether only the operator can let it go."""
+    meta = cluster.get("podnetwork", network)["metadata"]
+    return "podnet.dev/in-use" in meta.get("finalizers", [])
+
+
+def uninstall(cluster: Cluster) -> float:
+    """How many seconds the one command takes."""
+    begun = time.monotonic()
+    cluster.kubectl("delete", "--ignore-not-found", *OVERLAY, timeout=SECONDS)
+    return time.monotonic() - begun
+
+
+@contextlib.contextmanager
+def reinstalled(cluster: Cluster) -> Iterator[None]:
+    """For the tests that come after."""
+    try:
+        yield
+    finally:
+        cluster.deploy()
+
+
+@pytest.mark.timeout(400)
+def test_deleting_podnet_leaves_nodes_as_they_were(
+    deployed: Cluster, namespace: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With sandboxes at work on two nodes, in networks that are held because of them."""
+    nodes = [each["metadata"]["name"] for each in deployed.nodes()]
+    with reinstalled(deployed):
+        uninstall(deployed)
+        before = {node: state(deployed, node) for node in nodes}
+        for node in nodes:
+            assert {name: before[node][name] for name in OURS} == {name: [] for name in OURS}
+        deployed.deploy()
+        deployed.apply(
+            {
+                "apiVersion": "podnet.dev/v1alpha1",
+                "kind": "PodNetwork",
+                "metadata": {"name": "lab"},
+                "spec": {"subnets": ["10.77.0.0/16"], "backend": {"type": "HostGateway"}},
+            }
+        )
+        for number, node in enumerate(deployed.workers()):
+            ports = [{"hostPort": 18080, "containerPort": 80}]
+            deployed.apply(
+                sandbox(f"web-{number}", namespace, node, ports=ports),
+                sandbox(f"lab-{number}", namespace, node, podNetwork="lab"),
+                sandbox(
+                    f"side-{number}", namespace, node, mode="Container", sandbox=f"web-{number}"
+                ),
+                sandbox(f"alone-{number}", namespace, node, mode="None"),
+            )
+        here = ("--namespace", namespace)
+        deployed.kubectl("wait", *here, "--for=condition=Ready", "psb", "--all", "--timeout=60s")
+        until(lambda: is_held(deployed, "lab"), "the network to be held", 20)
+        during = state(deployed, deployed.workers()[0])
+        assert all(during[name] for name in OURS)
+
+        seconds = uninstall(deployed)
+
+        left = {node: state(deployed, node) for node in nodes}
+        assert left == before
+        named = ("crd,clusterrole,clusterrolebinding", "--output=name")
+        until(lambda: "podnet" not in deployed.kubectl("get", *named), "nothing named podnet", 30)
+    with capsys.disabled():
+        print(f"\nkubectl delete -k with 8 sandboxes on two nodes: {seconds:.0f} s")
