@@ -2,6 +2,7 @@
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -9,6 +10,7 @@ from podnet.kinds import GROUP, KINDS, VERSION
 from podnet_cli import manifests, starting
 from podnet_cli.client import Away, call, log_path
 from podnet_cli.commands import namespace_option
+from podnet_cli.listing import machine_text
 from podnet_cli.objects import print_results
 from podnet_cli.plugin import cni_folders
 from podnet_cli.screen import Columns
@@ -91,12 +93,31 @@ def agent(cni: bool, folders: list[str]) -> None:
 
 @click.command()
 @click.option("-o", "--output", "form", type=click.Choice(["json"]), help="As JSON.")
-def doctor(form: str | None) -> None:
+@click.option("--leaks", is_flag=True, help="Instead, what is left over of sandboxes that went.")
+def doctor(form: str | None, leaks: bool) -> int:
     """Say what this machine lacks, and how to get it.
 
-    The exit code is 1 where something is missing.
+    The exit code is 1 where something is missing, or left over.
     """
+    if leaks:
+        return _leaks(call("GET", "/leaks"), form)
     starting.become_agent("doctor", ["-o", form] if form else [])
+
+
+def _leaks(found: dict[str, Any], form: str | None) -> int:
+    """Each with who had it, why nobody needs it, and what takes it away."""
+    if form:
+        print(machine_text(found, form))
+    else:
+        for leak in found["leaks"]:
+            owner = f" of {leak['owner']}" if leak["owner"] else ""
+            print(f"{leak['kind']} {leak['name']}{owner}: {leak['why']}")
+            print(f"    removed by {leak['removed_by']}")
+        if not found["leaks"]:
+            print("nothing is left over")
+        if found["runtimeNotAsked"]:
+            print(f"not compared with the runtime: {found['runtimeNotAsked']}")
+    return 1 if found["leaks"] else 0
 
 
 @click.command()

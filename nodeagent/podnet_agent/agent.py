@@ -84,6 +84,7 @@ class Agent:
             self.ports.hold(attachment.number, request.ports)
             self._make(attachment_objects(network, attachment), namespace)
         except BaseException:
+            self._parting |= _traces(attachment)  # undone, it waits to be swept like any other
             self.ports.release(attachment.number)
             self.store.release(attachment.number)
             raise
@@ -157,6 +158,8 @@ class Agent:
         What can't be undone now is said, and left to `reconcile`. What a runtime attached to a
         namespace that is gone can't come back, so its addresses are free again.
         """
+        if self.store.fresh:  # what lost records told of is nobody's, and its numbers are taken
+            self.store.begin_behind(self.kernel.last_number())
         for record in self.strays():
             self.store.abandon(record.attachment.number)
         for error in self._finish():

@@ -21,6 +21,7 @@ from podnet_agent.cni.plugin import Plugin
 from podnet_agent.containers import Containers
 from podnet_agent.events import Events
 from podnet_agent.kernel import Kernel
+from podnet_agent.leaks import Leaks
 from podnet_agent.looking import Looker
 from podnet_agent.networks import Networks
 from podnet_agent.nft import Context, Table
@@ -28,6 +29,7 @@ from podnet_agent.objects import Objects, Write
 from podnet_agent.paths import Paths
 from podnet_agent.ports import Ports
 from podnet_agent.runtime import Runtime
+from podnet_agent.runtime.containerd.client import SOCKET as RUNTIME
 from podnet_agent.runtime.containerd.containerd import Containerd
 from podnet_agent.runtime.runc import Runc
 from podnet_agent.sandboxes import Sandboxes
@@ -90,7 +92,10 @@ async def _assembled(
     allow_open_files()
     plugin = Plugin(service.agent)
     deferred = Deferred(paths.deferred, plugin)
-    runner = web.AppRunner(application(service), access_log=None, shutdown_timeout=GOODBYE_SECONDS)
+    leaks = Leaks(service.agent, threads, service.keeper.look, paths.containerd or RUNTIME)
+    runner = web.AppRunner(
+        application(service, leaks), access_log=None, shutdown_timeout=GOODBYE_SECONDS
+    )
     door: Door | None = None
     events = Events()  # before the first look, so that nothing is missed between
     try:

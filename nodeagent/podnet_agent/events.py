@@ -175,8 +175,8 @@ class Events:
         known = self._links.pop(gone.ifindex, None) is not None
         if gone.group == TRASH_GROUP:
             return False
-        # One that never was ours stood in our way, perhaps.
-        return known or gone.name.startswith((MARK, "pn-"))
+        # It may have gone in the burst that told of it; one that never was ours stood in our way.
+        return known or is_marked(gone) or gone.name.startswith((MARK, "pn-"))
 
     def _address(self, message: Message) -> bool:
         """The index lies where that of a link does, after four bytes."""

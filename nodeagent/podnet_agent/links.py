@@ -5,6 +5,7 @@ fields takes 20 µs a link, where a library that decodes all takes 0.8 ms and th
 Numbers: linux/if_link.h, linux/rtnetlink.h, linux/net_namespace.h.
 """
 
+import re
 import socket
 import struct
 from typing import NamedTuple
@@ -31,6 +32,7 @@ BRPORT_MODE, BRPORT_ISOLATED = 4, 33
 """BRPORT_MODE is what iproute2 calls hairpin."""
 RTEXT_FILTER_SKIP_STATS = 8
 
+_HOST_END = re.compile(r"vethpn([0-9a-f]{1,9})")
 _IFINFO = struct.Struct("=BxHIII")  # family, type, index, flags, change mask
 _U32 = struct.Struct("=I")
 _SKIP_STATS = struct.pack("=HHI", 8, IFLA_EXT_MASK, RTEXT_FILTER_SKIP_STATS)
@@ -66,6 +68,12 @@ class Link(NamedTuple):
     kind: str  # veth, bridge, ...; "" of lo and of hardware
     hairpin: bool
     isolated: bool
+
+
+def number_of(link: Link) -> int:
+    """The attachment's number in the name of a host end; 0 of any other link."""
+    match = _HOST_END.fullmatch(link.name)
+    return int(match[1], 16) if match else 0
 
 
 def links(route: socket.socket) -> list[Link]:

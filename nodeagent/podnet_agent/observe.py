@@ -42,13 +42,12 @@ from podnet_agent.dumps import (
     addresses,
     routes,
 )
-from podnet_agent.links import Link, links, namespace_id
+from podnet_agent.links import Link, links, namespace_id, number_of
 from podnet_agent.namespaces import entered, route_socket
 
 NETNS_FOLDER = Path("/run/netns")
 _OF_SANDBOX = re.compile(rf"{MARK}-[0-9a-f]{{12}}")
 """A namespace's name with a sandbox's id (sandboxes.py), unlike one that a person would choose."""
-_HOST_END = re.compile(r"vethpn([0-9a-f]{1,9})")
 _SYSCTL_OF_LINK = re.compile(r"net/ipv[46]/(?:conf|neigh)/([^/]+)/")
 
 
@@ -133,12 +132,6 @@ def observe(
 def is_marked(link: Link) -> bool:
     """Whether a link's alias says that it is podnet's."""
     return link.alias.startswith(f"{MARK} ")
-
-
-def number_of(link: Link) -> int:
-    """The attachment's number in the name of a host end; 0 of any other link."""
-    match = _HOST_END.fullmatch(link.name)
-    return int(match[1], 16) if match else 0
 
 
 def _read(netns: Netns, sysctls: Iterable[str]) -> _Read:

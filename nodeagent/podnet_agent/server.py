@@ -13,6 +13,7 @@ from aiohttp import web
 
 from podnet.errors import Conflict, PodNetError
 from podnet_agent.handlers import ContainerHandlers, ObjectHandlers, refusal
+from podnet_agent.leaks import Leaks
 from podnet_agent.service import Service
 
 BODY_BYTES = 12 << 20
@@ -22,9 +23,13 @@ _UCRED = struct.Struct("3i")
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
-def application(service: Service) -> web.Application:
+def application(service: Service, leaks: Leaks) -> web.Application:
     """Every request the agent answers."""
     objects, containers = ObjectHandlers(service), ContainerHandlers(service)
+
+    async def find_leaks(request: web.Request) -> web.Response:
+        return web.json_response(await leaks.find())
+
     app = web.Application(middlewares=[_errors], client_max_size=BODY_BYTES)
     app.add_routes(
         [
@@ -38,6 +43,7 @@ def application(service: Service) -> web.Application:
             web.post("/plan", objects.plan),
             web.get("/explain/{namespace}/{name}", objects.explain),
             web.get("/explain/{plural}/{namespace}/{name}", objects.explain_attached),
+            web.get("/leaks", find_leaks),
             web.post("/down", objects.down),
             web.post("/run", containers.run),
             web.post("/start/{namespace}/{name}", containers.start),

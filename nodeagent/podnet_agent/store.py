@@ -197,6 +197,12 @@ class Store:
         found = row.fetchone()
         return found[0] if found else 0
 
+    def begin_behind(self, number: int) -> None:
+        """No attachment has that number or a lower one from now on."""
+        self._db.execute(
+            "INSERT INTO sqlite_sequence (name, seq) VALUES ('attachment', ?)", (number,)
+        )
+
     def usage(self, network: str) -> int:
         """How many host numbers of the network are given out."""
         return self._claims.usage(network)

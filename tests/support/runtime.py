@@ -8,6 +8,7 @@ import re
 import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from support.host import Host, until
@@ -127,6 +128,25 @@ class Runtime:
     def call(self, verb: str, pod: Pod | None, **config: Any) -> Body | None:
         """One call: what it printed; Refused."""
         return self.answer(self.ask(request(verb, pod, self.config | config)))
+
+    def run(
+        self, program: Path, verb: str, pod: Pod, config: Mapping[str, Any], *, check: bool = True
+    ) -> tuple[int, Body]:
+        """Run a plugin's program as a runtime does: its exit code and what it printed."""
+        environment = {
+            "CNI_COMMAND": verb,
+            "CNI_CONTAINERID": pod.container_id,
+            "CNI_NETNS": pod.netns,
+            "CNI_IFNAME": pod.ifname,
+            "CNI_ARGS": pod.args,
+            "CNI_PATH": "/usr/lib/cni",
+            "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
+        }
+        done = self.host.run([program], input=json.dumps(config), env=environment, check=False)
+        body: Body = json.loads(done.stdout) if done.stdout.strip() else {}
+        if check and done.returncode:
+            raise Refused({"details": "", **body})
+        return done.returncode, body
 
     def ask(self, *parts: bytes) -> bytes:
         """Send bytes to the agent's socket and end; all that it answers."""
