@@ -15,6 +15,8 @@ from bench.hosts import script
 from bench.node import Sandboxes
 from bench.row import Row
 from podnet.attachment import PublishedPort
+from podnet.cni.call import parse
+from podnet_agent.cni.plugin import Plugin
 from support.host import Host
 
 NLM_F_DUMP, NETLINK_ROUTE = 0x300, 0
@@ -27,6 +29,9 @@ GATES = {
     "commits": (0, "nftables commits without ports"),
     "commits-port": (1, "nftables commits with a published port"),
     "rules": (0, "rules more than before, with a published port"),
+    "cni-sends": (3, "rtnetlink sends, by CNI"),
+    "cni-dumps": (0, "rtnetlink dumps, by CNI"),
+    "cni-forks": (0, "processes started by the agent, by CNI"),
 }
 
 
@@ -75,7 +80,28 @@ def count() -> dict[str, int]:
     commits = 0
     request = sandboxes.request(4, (PublishedPort(8080, 80),))
     sandboxes.agent.attach(request, sandboxes.named(4))
-    return found | {"commits-port": commits, "rules": _rules() - rules}
+    found |= {"commits-port": commits, "rules": _rules() - rules}
+    return found | _by_cni(sandboxes, watch)
+
+
+def _by_cni(sandboxes: Sandboxes, watch: Watch) -> dict[str, int]:
+    """The same by a runtime's ADD; the namespace is the runtime's."""
+    subprocess.run(["ip", "netns", "add", "cni-1"], check=True)
+    call = parse(
+        {
+            "CNI_COMMAND": "ADD",
+            "CNI_CONTAINERID": "f00d",
+            "CNI_NETNS": "/run/netns/cni-1",
+            "CNI_IFNAME": "eth0",
+            "CNI_PATH": "/opt/cni/bin",
+        },
+        b'{"cniVersion": "1.0.0", "name": "podnet"}',
+    )
+    before = watch.sends, watch.dumps, watch.forks
+    Plugin(sandboxes.agent).add(call)
+    after = watch.sends, watch.dumps, watch.forks
+    names = ("cni-sends", "cni-dumps", "cni-forks")
+    return {name: b - a for name, a, b in zip(names, before, after, strict=True)}
 
 
 def _rules() -> int:
