@@ -30,6 +30,7 @@ from typing import Any
 from podnet.attachment import PublishedPort
 from podnet.errors import PodNetError
 from podnet.network import Network
+from podnet.objects import Netns
 from podnet.plan import Operation
 from podnet_agent import claims, namespaces, nft
 from podnet_agent.database import Database
@@ -45,6 +46,8 @@ PORTS = (
     PublishedPort(8080, 80),
     PublishedPort(5353, 53, "udp", ip_address("127.0.0.1")),
 )
+GIVEN = Netns("/run/cni-given")
+"""A namespace that is not of podnet's making."""
 SUBNET = ip_network("10.9.0.0/16")
 OTHER = replace(NETWORK, name="other", bridge="pn-other", subnets=(SUBNET,), pod_cidrs=(SUBNET,))
 FACTS = PATHS.run / "facts-of-kept"
@@ -92,6 +95,25 @@ def _attach_without_table(inside: Inside) -> None:
         inside.attach(NEW, "default", {"ports": PORTS})
 
 
+def _runtimes_namespace(inside: Inside) -> None:
+    """A runtime has made it, and nobody of ours removes it."""
+    if namespaces.inode(GIVEN) is None:
+        namespaces.make({"net": namespaces.CLONE_NEWNET}, {"net": Path(GIVEN)}, lambda: None)
+
+
+def _add(inside: Inside) -> None:
+    """What CNI's ADD does."""
+    inode = namespaces.inode(GIVEN)
+    assert inode is not None
+    given = request(NEW, netns=GIVEN, ports=PORTS, cni="podnet", netns_inode=inode)
+    inside.agent.attach(given)
+
+
+def _added(inside: Inside) -> None:
+    _runtimes_namespace(inside)
+    _add(inside)
+
+
 def _two_interfaces(inside: Inside) -> None:
     inside.attach(NEW, "default", {"ports": PORTS})
     _wire(inside)
@@ -126,6 +148,8 @@ SCENARIOS = {
     "attach with IPv4 alone": Scenario(_nothing, _attach(), (NETWORK,), (NETWORK,)),
     "attach to a namespace that is there": Scenario(_attach(), _wire, (DUAL, OTHER), (DUAL, OTHER)),
     "an attach that fails and is undone": Scenario(_nothing, _attach_without_table),
+    "ADD of CNI": Scenario(_runtimes_namespace, _add),
+    "DEL of CNI": Scenario(_added, lambda inside: inside.unwire(NEW)),
     "make a namespace": Scenario(_nothing, lambda inside: inside.make_namespace(NEW)),
     "detach": Scenario(_attach(ports=PORTS), lambda inside: inside.unwire(NEW)),
     "demolish": Scenario(

@@ -152,8 +152,7 @@ class Inside:
 
     def look(self, pods: bool) -> Observed:
         self.agent.dropping = self.agent.kernel.forward.dropping()
-        namespaces = self.agent.store.namespaces("ready") if pods else ()
-        return self.looker(self.agent.question(each.path for each in namespaces))
+        return self.looker(self.agent.question(self.agent.homes() if pods else ()))
 
     def plan(self, pods: bool) -> Plan:
         return self.agent.plan(self.look(pods))
