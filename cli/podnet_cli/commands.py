@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from typing import Any
 
@@ -18,6 +18,7 @@ WHERE = {
     "get": "commands:get",
     "describe": "objects:describe",
     "wait": "waiting:wait",
+    "status": "status:status",
     "logs": "containers:logs",
     "exec": "containers:execute",
     "run": "commands:run_in_sandbox",
@@ -35,28 +36,34 @@ WHERE = {
 """Each command's module and name in it, in the order in which help lists them."""
 
 
-class _Commands(click.Group):
+class Commands(click.Group):
     """Commands by name, imported when asked for."""
 
+    def __init__(self, *, where: Mapping[str, str], **given: Any) -> None:
+        super().__init__(**given)
+        self._where = where
+
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(WHERE)
+        """Their names, in the order in which help shows them."""
+        return list(self._where)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in WHERE:
+        """The command of that name; UsageError with what may have been meant."""
+        if cmd_name not in self._where:
             from difflib import get_close_matches  # 8 ms that nobody else needs
 
-            close = get_close_matches(cmd_name, WHERE, 1)
+            close = get_close_matches(cmd_name, self._where, 1)
             meant = f" Did you mean {close[0]}?" if close else ""
             raise click.UsageError(f"No such command '{cmd_name}'.{meant}")
-        module, _, attribute = WHERE[cmd_name].partition(":")
+        module, _, attribute = self._where[cmd_name].partition(":")
         command: click.Command = getattr(import_module(f"podnet_cli.{module}"), attribute)
         return command
 
 
-def run(program: str, arguments: Sequence[str]) -> int:
-    """Run the command that the arguments name; returns its exit code."""
+def run(program: str, arguments: Sequence[str], group: click.Group | None = None) -> int:
+    """Run the command of the group, else of `podnet`, that the arguments name; its exit code."""
     try:
-        code = podnet.main(list(arguments), prog_name=program, standalone_mode=False)
+        code = (group or podnet).main(list(arguments), prog_name=program, standalone_mode=False)
     except click.exceptions.NoArgsIsHelpError as error:
         print(error.format_message())
         return 0
@@ -73,7 +80,8 @@ def run(program: str, arguments: Sequence[str]) -> int:
 
 
 @click.group(
-    cls=_Commands,
+    cls=Commands,
+    where=WHERE,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 @click.option("-n", "--namespace", metavar="NAME", help="The namespace; `default` when left out.")

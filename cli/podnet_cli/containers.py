@@ -1,6 +1,7 @@
 """Inside running sandboxes: `podnet exec` and `podnet logs`."""
 
 import os
+import select
 import sys
 import time
 from typing import Any, NoReturn
@@ -41,12 +42,7 @@ def execute(
         raise Failure("say what to run, behind two dashes: podnet exec NAME -- CMD ARG...")
     name = sandbox_name(name)
     chosen = _container(namespace, name, container)
-    if tty and not os.isatty(0):
-        print(
-            "Unable to use a TTY - input is not a terminal or the right kind of file",
-            file=sys.stderr,
-        )
-        tty = False
+    tty = has_terminal(tty)
     path = path_of("exec", namespace, name, container=chosen, tty="1" if tty else None)
     argv = [*call("GET", path)["argv"], *command]
     if not stdin:
@@ -58,6 +54,15 @@ def execute(
         raise Failure(f"{argv[0]} is not there: `podnet doctor` says how to get it") from None
 
 
+def has_terminal(wanted: bool) -> bool:
+    """Whether one can be passed on, if it is wanted; else that is said."""
+    if wanted and not os.isatty(0):
+        said = "Unable to use a TTY - input is not a terminal or the right kind of file"
+        print(said, file=sys.stderr)
+        return False
+    return wanted
+
+
 @click.command()
 @click.argument("name")
 @click.argument("container_word", metavar="[CONTAINER]", required=False)
@@ -65,6 +70,7 @@ def execute(
 @click.option("-f", "--follow", is_flag=True, help="Go on until the container ends.")
 @click.option("--tail", type=int, default=-1, help="Only so many of the last lines.")
 @click.option("--timestamps", is_flag=True, help="Begin each line with when it was written.")
+@click.option("--until-stdin-ends", "held", is_flag=True, hidden=True)
 @namespace_option
 def logs(
     name: str,
@@ -73,6 +79,7 @@ def logs(
     follow: bool,
     tail: int,
     timestamps: bool,
+    held: bool,
     namespace: str,
 ) -> None:
     """Print what a container has written."""
@@ -94,10 +101,22 @@ def logs(
         out.flush()
         if not follow or (not text and not place["running"]):
             return
-        if not text:
-            time.sleep(FOLLOW_SECONDS)
+        if not text and not _pause(held=held):
+            return
         if time.monotonic() - asked > ASK_SECONDS:
             place, asked = call("GET", query), time.monotonic()
+
+
+def _pause(*, held: bool) -> bool:
+    """Wait a moment; False where our input has ended and that is to be our end.
+
+    What runs through an API server's exec is not told otherwise that its caller has gone.
+    """
+    if not held:
+        time.sleep(FOLLOW_SECONDS)
+        return True
+    readable, _, _ = select.select([0], [], [], FOLLOW_SECONDS)
+    return not readable or os.read(0, 1) != b""
 
 
 def _container(namespace: str, name: str, wanted: str | None) -> str:

@@ -1,5 +1,6 @@
-"""`podnet`, which answers to the name `kubectl` as well: the entry point.
+"""`podnet`, which answers to the names `kubectl` and `kubectl-podnet` as well: the entry point.
 
+As `kubectl-podnet`, kubectl's plugin, it asks a cluster; otherwise the agent of this machine.
 `get` and `run` go straight to their modules; every other command goes through click, whose import
 takes as long as all that `get` does.
 """
@@ -9,6 +10,8 @@ import sys
 
 from podnet_cli.client import Failure
 
+PLUGIN = "kubectl-podnet"
+"""What kubectl looks for on the PATH when somebody types `kubectl podnet`."""
 SIGPIPE_EXIT, SIGINT_EXIT = 141, 130
 """What a shell reports of a program that a signal ended: 128 + its number."""
 
@@ -42,24 +45,32 @@ def run(arguments: list[str]) -> int:
 
 
 def _dispatch(arguments: list[str]) -> int:
+    program = program_name()
+    if program == PLUGIN:
+        from podnet_cli.remote import run
+
+        return run(arguments)
+    if program == "kubectl" and arguments[:1] == ["podnet"]:  # as in a cluster
+        arguments = arguments[1:]
     if arguments[:1] == ["get"]:
         from podnet_cli.listing import get
 
         return get(arguments[1:])
     if arguments[:1] == ["run"]:
-        from podnet_cli.running import run
+        from podnet_cli.running import run as run_in_sandbox
 
-        return run(arguments[1:])
+        return run_in_sandbox(arguments[1:])
     from podnet_cli import commands
 
     if arguments == ["--version"]:
         arguments = ["version", "--client"]
-    return commands.run(program_name(), arguments)
+    return commands.run(program, arguments)
 
 
 def program_name() -> str:
     """What the person calls us."""
-    return "kubectl" if os.path.basename(sys.argv[0]) == "kubectl" else "podnet"
+    name = os.path.basename(sys.argv[0])
+    return name if name in ("kubectl", PLUGIN) else "podnet"
 
 
 def _fail(text: str, code: int) -> int:

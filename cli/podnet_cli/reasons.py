@@ -66,15 +66,19 @@ def _script(operations: Sequence[Body]) -> Iterator[str]:
             yield from operation["commands"]
 
 
-@click.command()
-@click.argument("words", metavar="[psb|pod] NAME", nargs=-1, required=True)
-@click.option(
+words_argument = click.argument("words", metavar="[psb|pod] NAME", nargs=-1, required=True)
+form_option = click.option(
     "-o",
     "--output",
     "form",
     type=click.Choice(["json", "mermaid"]),
     help="json: as the agent gave it; mermaid: a diagram's text.",
 )
+
+
+@click.command()
+@words_argument
+@form_option
 @namespace_option
 def explain(words: tuple[str, ...], form: str | None, namespace: str) -> int:
     """Show what in the kernel makes a sandbox work, and why; of a Pod with pod/NAME.
@@ -82,14 +86,19 @@ def explain(words: tuple[str, ...], form: str | None, namespace: str) -> int:
     Each object: is it right, which field caused it, which command would have made it. The exit
     code is 1 where one is not right.
     """
-    from podnet_cli import drawing
-
     if attached := _attached(words, namespace):
         body = call("GET", path_of("explain", *attached))
         neighbours = attachments.ports(call("GET", "/attachments")["items"])
     else:
-        body = call("GET", path_of("explain", namespace, _sandbox_name(words)))
+        body = call("GET", path_of("explain", namespace, sandbox_of(words)))
         neighbours = call("GET", "/objects/podsandboxes")["items"]
+    return show(body, neighbours, form)
+
+
+def show(body: Body, neighbours: Sequence[Body], form: str | None) -> int:
+    """Print an explanation in that form; `neighbours`: the node's sandboxes. The exit code."""
+    from podnet_cli import drawing
+
     if form == "json":
         print(machine_text(body, "json"))
     elif form == "mermaid":
@@ -107,7 +116,8 @@ def _attached(words: Sequence[str], namespace: str) -> tuple[str, str, str] | No
     return ("containers", "-", name) if kind in ("container", "containers") and name else None
 
 
-def _sandbox_name(words: Sequence[str]) -> str:
+def sandbox_of(words: Sequence[str]) -> str:
+    """The name of the one sandbox that is meant."""
     if len(words) == 1 and "/" not in words[0]:
         return words[0]
     (kind, name), *more = targets(words)

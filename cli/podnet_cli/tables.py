@@ -164,7 +164,8 @@ def _host_of(port: Body) -> str:
     return f"[{host}]:" if ":" in host else f"{host}:" if host else ""
 
 
-def _subnets(body: Body) -> str:
+def subnets_of(body: Body) -> str:
+    """A PodNetwork's, as they are or as they are wanted; empty where nobody has said."""
     subnets = body.get("status", {}).get("subnets") or body["spec"].get("subnets") or ()
     return ",".join(subnets)
 
@@ -173,10 +174,15 @@ def _status(key: str) -> Callable[[Body], str]:
     return lambda body: str(body.get("status", {}).get(key) or "")
 
 
-def _used(body: Body) -> str:
+def addresses_used(body: Body) -> str:
+    """How many of how many, where that is known."""
     status = body.get("status", {})
     total = status.get("addressesTotal")
     return f"{status.get('addressesUsed', 0)}" + (f"/{total}" if total else "")
+
+
+def _node_addresses(body: Body) -> str:
+    return ",".join(body.get("status", {}).get("nodeAddresses") or ())
 
 
 def _flag(key: str) -> Callable[[Body], str]:
@@ -201,13 +207,23 @@ COLUMNS: dict[str, list[Column]] = {
     ],
     "PodNetwork": [
         ("NAME", False, lambda body: _meta(body, "name")),
-        ("SUBNETS", False, _subnets),
+        ("SUBNETS", False, subnets_of),
         ("BRIDGE", False, _status("bridge")),
         ("READY", False, lambda body: condition(body, "Ready").get("status", "Unknown")),
-        ("USED", False, _used),
+        ("USED", False, addresses_used),
         ("AGE", False, _age),
         ("MTU", True, _status("mtu")),
         ("MASQUERADE", True, _flag("masquerade")),
         ("ISOLATED", True, _flag("isolated")),
+    ],
+    "NodeSubnet": [
+        ("NAME", False, lambda body: _meta(body, "name")),
+        ("NETWORK", False, lambda body: str(body["spec"]["podNetwork"])),
+        ("NODE", False, lambda body: str(body["spec"]["nodeName"])),
+        ("PODCIDRS", False, lambda body: ",".join(body["spec"]["podCIDRs"])),
+        ("READY", False, lambda body: condition(body, "Ready").get("status", "")),
+        ("USED", False, _status("addressesUsed")),
+        ("AGE", False, _age),
+        ("NODE ADDRESSES", True, _node_addresses),
     ],
 }
