@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from podnet.kinds import GROUP, KINDS, Kind, find
+from podnet.kinds import CLUSTER_KINDS, GROUP, KINDS, Kind, find
 from podnet_cli.client import Failure, path_of
 
 TYPE_CHECKING = False
@@ -65,4 +65,4 @@ def _pair(argument: str) -> Target:
 
 
 def _kinds(word: str) -> Sequence[Kind]:
-    return KINDS[::-1] if word in EVERY_KIND else (kind_of(word),)
+    return CLUSTER_KINDS[::-1] if word in EVERY_KIND else (kind_of(word),)

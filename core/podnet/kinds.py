@@ -32,7 +32,7 @@ CLUSTER_KINDS = (KINDS[0], Kind("NodeSubnet", "nodesubnets", "nsub", namespaced=
 def find(word: str) -> Kind | None:
     """The kind that somebody means: Kind, plural, singular or short name, in any case."""
     word = word.lower().removesuffix(f".{GROUP}")
-    for kind in KINDS:
+    for kind in CLUSTER_KINDS:
         if word in (kind.singular, kind.plural, kind.short):
             return kind
     return None

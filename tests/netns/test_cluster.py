@@ -206,6 +206,18 @@ def test_the_socket_writes_no_objects(cluster: Nodes) -> None:
     assert "kubectl apply" in done.stderr
 
 
+def test_a_node_shows_what_networks_and_shares_are_there(pair: Nodes) -> None:
+    here = node(pair, "a")
+
+    def shown() -> list[str]:
+        return here.run("get", "podnetwork", "default", "--no-headers").stdout.split()
+
+    until(lambda: shown()[3] == "True", "the network to be ready on this node")
+    assert shown()[2] == "podnet0"
+    assert "default.a" in here.run("get", "nodesubnets").stdout
+    assert here.run("status", check=False).stdout.startswith("agent ")
+
+
 # --- the API server ---
 
 

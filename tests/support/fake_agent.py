@@ -10,6 +10,8 @@ from pathlib import Path
 from socketserver import ThreadingMixIn, UnixStreamServer
 from typing import Any
 
+from podnet.kinds import CLUSTER_KINDS
+
 Answer = Any
 """A body; a (code, body); a list of lines, for a stream; or a function of the request's body."""
 
@@ -48,7 +50,8 @@ class FakeAgent:
 
     def objects(self, *bodies: dict[str, Any]) -> None:
         """Answer for these objects: lists, single ones, and watches that tell of them."""
-        for plural, kind in (("podsandboxes", "PodSandbox"), ("podnetworks", "PodNetwork")):
+        for each in CLUSTER_KINDS:
+            plural, kind = each.plural, each.kind
             items = [body for body in bodies if body["kind"] == kind]
             for scope in ("", "?namespace=default"):
                 self.answers[f"GET /objects/{plural}{scope}"] = {"kind": "List", "items": items}

@@ -193,7 +193,7 @@ def _resource(
     if model is None:
         what = "is missing" if kind is None else f"is {spoken(kind)}, which podnet does not know"
         known = find(kind) if isinstance(kind, str) else None
-        remedy = known.kind if known else " or ".join(_MODELS)
+        remedy = known.kind if known and known.kind in _MODELS else " or ".join(_MODELS)
         return None, [(("kind",), f"{what}: write {remedy}")]
     if data.get("apiVersion") is None:
         return None, [(("apiVersion",), f"is missing: write {API_VERSION}")]

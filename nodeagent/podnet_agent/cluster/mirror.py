@@ -227,7 +227,14 @@ class Mirror:
             await self._mirror(name, wanted)
 
     async def _mirror(self, name: Name, wanted: Body) -> None:
-        await self._objects.mirror(wanted, None if self._is_ours(name) else wanted["status"])
+        status = None if self._is_ours(name) else wanted["status"]
+        have = self._objects.get(*name)
+        if name[0] == NETWORK and have is not None:  # the rest is what is built of it here
+            here = {
+                key: each for key, each in have["status"].items() if key not in _STATUS[NETWORK]
+            }
+            status = here | wanted["status"]
+        await self._objects.mirror(wanted, status)
 
     def _is_ours(self, name: Name) -> bool:
         """Whether this agent writes its status, and knows it better than the server."""

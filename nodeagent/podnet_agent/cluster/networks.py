@@ -68,7 +68,8 @@ class ClusterNetworks(Networks):
         return new
 
     async def report(self, failure: PodNetError | None = None) -> None:
-        """Write the status of each of this node's shares."""
+        """Write the status of each of this node's shares; and of networks, what they are here."""
+        await self._report_networks(failure)
         for parsed in list(self._parsed.values()):
             peer = parsed.peer
             if peer.node != self._node:
@@ -79,6 +80,16 @@ class ClusterNetworks(Networks):
                 used = await self._addresses_used(peer.network)
                 status = await self._write(self._share_status, body, peer, used, failure)
                 await self._objects.set_status(("NodeSubnet", "", name), status)
+
+    async def _report_networks(self, failure: PodNetError | None) -> None:
+        """For who asks on this node; the operator tells the cluster."""
+        for body in self._objects.list("PodNetwork"):
+            built = await self._write(self._status, body, failure)
+            built.pop("subnets", None)  # the operator's word
+            given = {key: body["status"][key] for key in ("subnets",) if key in body["status"]}
+            await self._objects.set_status(
+                ("PodNetwork", "", body["metadata"]["name"]), given | built
+            )
 
     def _is_leaving(self, network: str) -> bool:
         """Whether it stays only for those who are attached."""
