@@ -1,0 +1,83 @@
+"""`kubectl podnet`: what a node knows, through the API server only."""
+
+import os
+import subprocess
+from typing import Any
+
+import pytest
+
+from support.cluster import BUSYBOX, FOLDER, Cluster
+from support.host import until
+from support.podnet import PROGRAM
+
+Done = subprocess.CompletedProcess[str]
+ENVIRONMENT = {**os.environ, "PATH": f"{PROGRAM.parent}:{os.environ['PATH']}"}
+FOLLOWING = r"for p in /proc/[0-9]*; do tr '\0' ' ' < $p/cmdline; echo; done 2> /dev/null"
+
+
+def podnet(*words: str, stdin: str = "") -> Done:
+    command = [FOLDER / "in", "kubectl", "podnet", *words]
+    return subprocess.run(
+        command, input=stdin, capture_output=True, text=True, env=ENVIRONMENT, timeout=60
+    )
+
+
+@pytest.fixture
+def web(deployed: Cluster, namespace: str) -> dict[str, Any]:
+    """A sandbox of which the log says `begun`."""
+    words = ["sh", "-c", "echo begun; exec sleep 1d"]
+    container = {"name": "web", "image": f"docker.io/{BUSYBOX}", "command": words}
+    spec = {"nodeName": deployed.workers()[0], "containers": [container]}
+    meta = {"name": "web", "namespace": namespace}
+    kind = {"apiVersion": "podnet.dev/v1alpha1", "kind": "PodSandbox"}
+    deployed.apply(kind | {"metadata": meta, "spec": spec})
+    here = ("--namespace", namespace)
+    deployed.kubectl("wait", *here, "--for=condition=Ready", "psb/web", "--timeout=60s")
+    return deployed.get("psb", "web", *here)
+
+
+def test_a_sandbox_is_reached_by_the_agent_of_its_node(web: dict[str, Any], namespace: str) -> None:
+    here = ("--namespace", namespace)
+    done = podnet("exec", "-i", *here, "web", "--", "sh", "-c", "cat; exit 7", stdin="said\n")
+    assert (done.returncode, done.stdout, done.stderr) == (7, "said\n", "")
+    assert podnet("logs", *here, "web").stdout == "begun\n"
+    explained = podnet("explain", *here, "web")
+    assert explained.returncode == 0, explained.stdout + explained.stderr
+    assert web["status"]["podIPs"][0]["ip"] in explained.stdout
+    assert "eth1 attached to default" in podnet("attach", *here, "web").stdout
+    assert "eth1 detached" in podnet("detach", *here, "web").stdout
+
+
+def test_a_followed_log_leaves_nothing_behind(
+    deployed: Cluster, web: dict[str, Any], namespace: str
+) -> None:
+    command = [FOLDER / "in", "kubectl", "podnet", "logs", "-f", "-n", namespace, "web"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=ENVIRONMENT)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "begun\n"
+    process.terminate()
+    process.wait(10)
+
+    def is_gone() -> bool:
+        seen = deployed.node(web["spec"]["nodeName"], "sh", "-c", FOLLOWING)
+        return f"--namespace {namespace} logs" not in seen
+
+    until(is_gone, "who followed it on the node to end", 10)
+
+
+def test_status_names_the_sandbox_that_is_not_ready(deployed: Cluster, namespace: str) -> None:
+    container = {"name": "c", "image": "nowhere.invalid/none:1"}
+    deployed.apply(
+        {
+            "apiVersion": "podnet.dev/v1alpha1",
+            "kind": "PodSandbox",
+            "metadata": {"name": "bad", "namespace": namespace},
+            "spec": {"containers": [container]},
+        }
+    )
+
+    def told() -> bool:
+        done = podnet("status")
+        return done.returncode == 1 and "nowhere.invalid/none:1" in done.stdout
+
+    until(told, "status to say why", 30)
