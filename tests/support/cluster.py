@@ -13,6 +13,8 @@ from support import busybox
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "tests/kind/cluster"
+AGENT_IMAGE = "podnet/agent:dev"
+"""The agent's, once podnet is installed."""
 BUSYBOX = "podnet/busybox:dev"
 """An image that every node has: busybox, for Pods of tests."""
 STOCK_PROGRAMS, OWN_PROGRAMS = ("docker", "kind", "kubectl"), ("dockerd", "go", "mmdebstrap")
@@ -43,6 +45,10 @@ class Cluster:
     def deploy(self) -> None:
         """Install podnet as it lies in this checkout, and wait until it runs on every node."""
         self._script("deploy")
+
+    def load(self, *images: str) -> None:
+        """Give images of docker to every node."""
+        self._script("load", *images)
 
     def in_cluster(
         self,

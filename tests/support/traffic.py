@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from support.host import Host, HostError
 
@@ -40,6 +40,14 @@ class Place:
         return self.host.popen(
             argv, netns=self.netns, text=True, stdin=pipe, stdout=pipe, stderr=pipe
         )
+
+
+class Beginning(Protocol):
+    """Where the probe can be started: Place, or a sandbox of a cluster (cluster_traffic.py)."""
+
+    def start(self, *args: str) -> "subprocess.Popen[str]":
+        """Start the probe there."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -102,7 +110,7 @@ class Answer:
 
 
 @contextmanager
-def serve(place: Place, *ports: int, name: str = "server") -> Iterator[None]:
+def serve(place: Beginning, *ports: int, name: str = "server") -> Iterator[None]:
     """Answer on these ports, TCP and UDP, both families, for the length of the block."""
     process = place.start("serve", name, *map(str, ports))
     assert process.stdout is not None and process.stderr is not None
@@ -214,7 +222,7 @@ class Flow:
 class Stream:
     """A thousand datagrams and a hundred TCP messages a second, until `stop`."""
 
-    def __init__(self, place: Place, address: Address, port: int) -> None:
+    def __init__(self, place: Beginning, address: Address, port: int) -> None:
         self._process = place.start("stream", str(address), str(port))
         assert self._process.stdout is not None and self._process.stderr is not None
         if self._process.stdout.readline() != "ready\n":
