@@ -21,6 +21,9 @@ INSTALL_SECONDS = 10.0
 """How long `install` waits for an agent that has just been started to have built its network."""
 INSTALL_RETRY_SECONDS = 0.2
 
+CONTAINERD = "PODNET_CONTAINERD"
+"""Of a Pod's environment, which what is executed in the Pod has as well."""
+
 
 def main() -> None:
     """Entry point; an error is one sentence on standard error and exit code 1."""
@@ -30,7 +33,12 @@ def main() -> None:
         "serve", help="build what the objects want, and keep it so, until stopped"
     )
     serve.add_argument("--node", help="as a Pod of a cluster: the objects of this node of it")
-    serve.add_argument("--containerd", type=Path, help="run containers by the one on this socket")
+    serve.add_argument(
+        "--containerd",
+        type=Path,
+        default=os.environ.get(CONTAINERD),
+        help=f"run containers by the one on this socket; also ${CONTAINERD}",
+    )
     serve.add_argument("--cni", action="store_true", help="be the CNI plugin of this node's Pods")
     verbs.add_parser("plan", help="read a request as of POST /plan from standard input, answer it")
     doctor = verbs.add_parser("doctor", help="say what this machine lacks, and how to get it")
@@ -76,7 +84,8 @@ def _doctor(as_json: bool) -> int:
     from podnet_agent.doctor import examine
     from podnet_agent.paths import Paths
 
-    found = examine(Paths())
+    containerd = os.environ.get(CONTAINERD)
+    found = examine(Paths(containerd=Path(containerd) if containerd else None))
     print(json.dumps(checks.checks_body(found)) if as_json else "\n".join(checks.lines(found)))
     return 0 if checks.is_fit(found) else 1
 

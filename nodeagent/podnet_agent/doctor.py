@@ -40,10 +40,13 @@ def examine(paths: Paths) -> list[Check]:
     if root.verdict == "missing":
         return [root]  # nothing could be tried
     checks = [root]
-    checks += [_program("runc", "runs containers"), _program("conmon", "watches containers")]
-    checks += [trials.tried(trials.NAMESPACES), trials.tried(trials.OVERLAYS)]
+    if paths.containerd:
+        checks += [_containerd(paths.containerd), trials.tried(trials.NAMESPACES)]
+    else:
+        checks += [_program("runc", "runs containers"), _program("conmon", "watches containers")]
+        checks += [trials.tried(trials.NAMESPACES), trials.tried(trials.OVERLAYS)]
     checks += [_cgroups(), _seccomp(), *_rules(), *_network(), *_space(paths), _cni()]
-    running = _agent_runs(paths)
+    running = _answers(paths.socket)
     checks.append(_agent(running))
     if not running:
         checks.append(_leftovers(paths))
@@ -69,6 +72,13 @@ def _program(name: str, what: str) -> Check:
         sentence = f"{name} is not installed: it {what}"
         return Check(name, "missing", sentence, f"apt-get install {name}")
     return Check(name, "ok", path)
+
+
+def _containerd(path: Path) -> Check:
+    if _answers(path):
+        return Check("containerd", "ok", str(path))
+    sentence = f"nobody answers on {path}: the node's containerd runs containers"
+    return Check("containerd", "missing", sentence, "systemctl start containerd")
 
 
 def _rules() -> Iterator[Check]:
@@ -199,10 +209,11 @@ def _cni() -> Check:
     return Check("CNI", "ok", f"containerd calls podnet for Pods ({ours.configuration})")
 
 
-def _agent_runs(paths: Paths) -> bool:
+def _answers(path: Path) -> bool:
+    """Whether somebody listens on that socket."""
     with socket.socket(socket.AF_UNIX) as asking:
         try:
-            asking.connect(str(paths.socket))
+            asking.connect(str(path))
         except (FileNotFoundError, ConnectionRefusedError):
             return False
     return True
