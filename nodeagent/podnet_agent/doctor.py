@@ -14,7 +14,7 @@ from podnet.errors import PodNetError
 from podnet.objects import MARK, RTPROT, TRASH_GROUP
 from podnet_agent import dumps, machine, trials
 from podnet_agent.checks import Check
-from podnet_agent.forward import Forward
+from podnet_agent.forward import Forward, is_there
 from podnet_agent.install import Installation
 from podnet_agent.links import links
 from podnet_agent.namespaces import route_socket
@@ -157,7 +157,7 @@ def _firewalls() -> Iterator[Check]:
         yield Check("firewall", "warning", f"foreign firewalls can't be read: {error}")
         return
     for chain in dropping:
-        if shutil.which(chain.command) is None:
+        if not is_there(chain.command):
             sentence = f"{chain.chain} drops what pods send, and {chain.command} is not installed"
             yield Check("firewall", "missing", sentence, "apt-get install iptables")
         else:
@@ -171,12 +171,13 @@ def _firewalls() -> Iterator[Check]:
 
 
 def _space(paths: Paths) -> Iterator[Check]:
-    if on_tmpfs(Path("/run")):
+    run = paths.run if paths.containerd else Path("/run")  # of a node's, a pod sees that folder
+    if on_tmpfs(run):
         yield Check("/run", "ok", "in memory: records end with what they record, at a reboot")
     else:
         sentence = f"not in memory: podnet mounts a tmpfs of its own on {paths.run}"
         yield Check("/run", "warning", sentence)
-    yield _free("writable layers", Path("/run"), LAYERS_BYTES, "what containers write")
+    yield _free("writable layers", run, LAYERS_BYTES, "what containers write")
     yield _free("images", paths.images, IMAGES_BYTES, "unpacked images")
 
 

@@ -2,7 +2,9 @@
 
 A drop in anybody's chain is final, whatever our own table accepts. Where the filter table of
 iptables drops what is forwarded (Docker sets that), each bridge gets two marked ACCEPTs by the
-host's own iptables. The rest, native rules and firewalld, only a person can open: `obstacles`.
+host's own iptables. An agent in a pod enters the node's mounts for that: another version may write
+what the node's can't read, and all take turns by one lock file. The rest, native rules and
+firewalld, only a person can open: `obstacles`.
 """
 
 import os
@@ -26,11 +28,16 @@ DOCKERS = "DOCKER-USER"
 """Where Docker wants other people's rules: it comes first in FORWARD and is never flushed."""
 CHAINS = ("FORWARD", DOCKERS)
 UFWS = "ufw-user-input"
+PROGRAMS = ("usr/sbin", "sbin", "usr/bin", "bin", "usr/local/sbin")
 FAMILIES = {"ip": "iptables", "ip6": "ip6tables"}
 LEGACY_TABLES = {"ip": "ip_tables_names", "ip6": "ip6_tables_names"}
 """Files of /proc/net: the tables that are loaded through the older interface of iptables."""
 MISSING = 1
 """What iptables -C exits with when there is no such rule, or no such chain."""
+NOT_THERE = 127
+"""What nsenter exits with when the machine has no such program."""
+FIRST = Path("/proc/1")
+"""The machine's first process, whose mounts are the machine's."""
 LOCK_SECONDS = 20
 """How long a command may wait for the lock of iptables, which another process may hold."""
 MARKED = ["-m", "comment", "--comment", MARK, "-j", "ACCEPT"]
@@ -163,10 +170,29 @@ def _is_of_iptables(chain: Listed) -> bool:
 
 def _command(name: str, kind: Literal["nft", "legacy"]) -> str:
     """The command of that interface: the plain name where it is that one, as Debian links it."""
+    special = name.replace("tables", f"tables-{kind}")
+    if _elsewhere():
+        places = (FIRST / "root" / folder / special for folder in PROGRAMS)
+        return special if any(map(os.path.lexists, places)) else name
     program = shutil.which(name)
     if program is None or ("nft" in os.path.realpath(program)) == (kind == "nft"):
         return name
-    return name.replace("tables", f"tables-{kind}")
+    return special
+
+
+def _elsewhere() -> bool:
+    """Whether the machine's programs are in another mount namespace: the agent runs as a pod."""
+    try:
+        return os.stat(FIRST / "ns/mnt").st_ino != os.stat("/proc/self/ns/mnt").st_ino
+    except OSError:
+        return False
+
+
+def is_there(command: str) -> bool:
+    """Whether the machine has that program."""
+    if _elsewhere():
+        return any(os.path.lexists(FIRST / "root" / folder / command) for folder in PROGRAMS)
+    return shutil.which(command) is not None
 
 
 def _legacy_chains(family: str) -> Iterator[_Chain]:
@@ -202,10 +228,17 @@ def _is_there(accept: ForwardAccept) -> bool:
 
 def _run(argv: Sequence[str], accepted: Sequence[int] = (0,)) -> tuple[int, str]:
     """Exit code and output of a command; PodNetError when it cannot do it."""
+    enter = ["nsenter", f"--mount={FIRST}/ns/mnt", "--"] if _elsewhere() else []
     try:
         ended = subprocess.run(
-            argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=LOCK_SECONDS
+            [*enter, *argv],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=LOCK_SECONDS,
         )
+        if enter and ended.returncode == NOT_THERE:
+            raise FileNotFoundError(argv[0])
     except FileNotFoundError as error:
         raise PodNetError(
             f"a firewall of this machine drops what is forwarded, and {argv[0]}, which could"

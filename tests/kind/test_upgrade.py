@@ -102,7 +102,7 @@ def shown(name: str, flows: dict[str, Flow]) -> str:
 
 
 def processes(cluster: Cluster, sandbox: Sandbox) -> list[tuple[int, str]]:
-    """First processes of its containers: pid, as its status has it, and when the kernel began it."""
+    """First processes of its containers: pid as of its status, and when the kernel began it."""
     here = ("--namespace", sandbox["metadata"]["namespace"])
     now = cluster.get("psb", sandbox["metadata"]["name"], *here)
     found = []

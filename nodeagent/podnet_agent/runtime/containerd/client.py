@@ -36,8 +36,12 @@ class Client:
     """Lives in the asyncio loop. A method is named `SERVICE.vN.NAME/METHOD`, less its beginning."""
 
     def __init__(self, socket: Path = SOCKET) -> None:
-        import grpc  # 23 MiB that an agent without a cluster has no use for
-
+        try:
+            import grpc  # 23 MiB that an agent without a cluster has no use for
+        except ImportError as error:
+            raise PodNetError(
+                f"containerd can't be asked without grpcio: pip install 'podnet[cluster]' ({error})"
+            ) from error
         self._socket, self._codes = socket, grpc.StatusCode
         # No retries of its own, and no proxy: it is a socket on this machine.
         options = [("grpc.enable_http_proxy", 0), ("grpc.max_reconnect_backoff_ms", 1000)]

@@ -62,6 +62,7 @@ class Containerd:
         self._machine, self._swap = os.uname().machine, bounds_swap()
         # More at once are no sooner done: making one is work for two processors.
         self._making = asyncio.Semaphore(2 * (os.cpu_count() or 1))
+        self._is_open = False
 
     async def open(self) -> None:
         """Connected, and the logger is where the node finds it."""
@@ -70,9 +71,12 @@ class Containerd:
         self._leases = Leases(self._client)
         self._images = NodeImages(self._client, self._leases, self._machine)
         self._tasks = Tasks(self._client)
+        self._is_open = True
 
     async def close(self) -> None:
         """Nothing is watched any more. The containers go on."""
+        if not self._is_open:  # opening failed, and its error is the one to be told
+            return
         await self._tasks.close()
         await self._client.close()
 

@@ -1,0 +1,84 @@
+"""A node whose firewall drops what is forwarded, as Docker's does; what doctor says in a Pod."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from support.cluster import BUSYBOX, Cluster
+from support.host import until
+
+HERE = ("--namespace", "podnet-system")
+
+
+@pytest.fixture
+def pair(deployed: Cluster, namespace: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """A sandbox on each worker."""
+    container = {"name": "main", "image": f"docker.io/{BUSYBOX}", "command": ["sleep", "1d"]}
+    for node in deployed.workers():
+        deployed.apply(
+            {
+                "apiVersion": "podnet.dev/v1alpha1",
+                "kind": "PodSandbox",
+                "metadata": {"name": node, "namespace": namespace},
+                "spec": {"nodeName": node, "containers": [container]},
+            }
+        )
+    here = ("--namespace", namespace)
+    deployed.kubectl("wait", *here, "--for=condition=Ready", "psb", "--all", "--timeout=60s")
+    first, second = deployed.get("psb", *here)["items"]
+    return first, second
+
+
+@pytest.fixture(params=["iptables-nft", "iptables-legacy"])
+def dropping(deployed: Cluster, request: pytest.FixtureRequest) -> Iterator[tuple[str, str]]:
+    """The first worker, and the iptables by which its FORWARD chain drops."""
+    node, command = deployed.workers()[0], request.param
+    deployed.node(node, command, "-P", "FORWARD", "DROP")
+    try:
+        yield node, command
+    finally:
+        deployed.node(node, command, "-P", "FORWARD", "ACCEPT")
+
+
+def pod_of(cluster: Cluster, node: str) -> str:
+    """The agent's there."""
+    label = "--selector=app.kubernetes.io/name=podnet-agent"
+    (pod,) = (
+        each["metadata"]["name"]
+        for each in cluster.get("pods", *HERE, label)["items"]
+        if each["spec"]["nodeName"] == node
+    )
+    return str(pod)
+
+
+def test_a_node_that_drops_gets_its_exceptions_by_its_own_iptables(
+    deployed: Cluster,
+    pair: tuple[dict[str, Any], dict[str, Any]],
+    dropping: tuple[str, str],
+) -> None:
+    node, command = dropping
+    here, there = pair
+    address = there["status"]["podIPs"][0]["ip"]
+
+    def rules() -> list[str]:
+        said = deployed.node(node, command, "-S", "FORWARD").splitlines()
+        return [line for line in said if "podnet0" in line]
+
+    until(lambda: len(rules()) == 2, "two exceptions", 90)
+    for one, other in ((here, address), (there, here["status"]["podIPs"][0]["ip"])):
+        assert "1 packets received" in deployed.inside(one, "ping", "-c", "1", "-W", "2", other)
+    other_command = ({"iptables-nft", "iptables-legacy"} - {command}).pop()
+    assert "podnet0" not in deployed.node(node, other_command, "-S", "FORWARD")
+    said = deployed.kubectl("exec", *HERE, pod_of(deployed, node), "--", "podnet", "doctor")
+    assert "podnet makes its exceptions in FORWARD" in said
+    deployed.node(node, command, "-P", "FORWARD", "ACCEPT")
+    until(lambda: rules() == [], "no exception where nothing drops", 90)
+
+
+def test_doctor_asks_in_a_pod_for_what_is_needed_there(deployed: Cluster) -> None:
+    node = deployed.workers()[0]
+    said = deployed.kubectl("exec", *HERE, pod_of(deployed, node), "--", "podnet", "doctor")
+    assert said.splitlines()[-1] == "this machine is fit for podnet"
+    assert "/run/containerd/containerd.sock" in said
+    assert "conmon" not in said
