@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Literal
 
-Unit = Literal["s", "MiB", ""]
+Unit = Literal["s", "MiB", "/s", "MB/s", ""]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +24,7 @@ class Row:
     goal: float
     worst: float | None = None  # never worse than
     unit: Unit = "s"
+    more: bool = False  # is better: then `goal` and `worst` are lower bounds
     note: str = ""
 
     @property
@@ -34,7 +35,7 @@ class Row:
     @property
     def holds(self) -> bool:
         """Whether the goal is reached."""
-        return self.ratio <= self.goal
+        return self.ratio >= self.goal if self.more else self.ratio <= self.goal
 
     @property
     def spread(self) -> float:
