@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 PACKAGES := python3-venv runc conmon libnftables1 nftables iproute2 iptables procps util-linux \
-	busybox-static docker.io containernetworking-plugins gcc libc6-dev
+	busybox-static docker.io containernetworking-plugins gcc libc6-dev musl-tools
 
 KIND := tests/kind/cluster
 KIND_PACKAGES := mmdebstrap procps # and Go, of the version in tests/kind/cluster/src/go.mod
