@@ -1,4 +1,4 @@
-"""Plugins called as libcni calls them, by a program in C (caller.c): Python's own calls cost more."""
+"""Plugins called as libcni calls them, by a program in C (caller.c), which costs little itself."""
 
 import json
 import subprocess
@@ -78,9 +78,7 @@ class Caller:
     def __init__(self, program: Path, host: Host) -> None:
         self._process = resident_program(host, program)
 
-    def add(
-        self, chain: Chain, pods: Iterable[Pod], workers: int = 1
-    ) -> tuple[list[Done], float]:
+    def add(self, chain: Chain, pods: Iterable[Pod], workers: int = 1) -> tuple[list[Done], float]:
         """Attach each; what became of each, and the seconds of all together."""
         lines: list[str] = []
         for pod in pods:

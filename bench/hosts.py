@@ -28,9 +28,7 @@ def resident(host: Host, module: str, *args: object, **options: Any) -> subproce
 
 def resident_program(host: Host, program: Path) -> subprocess.Popen[str]:
     """Start a program that is no module of the bench in a host; text in and out."""
-    return host.popen(
-        [program], text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env={}
-    )
+    return host.popen([program], text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env={})
 
 
 def need_private_host() -> None:
