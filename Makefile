@@ -7,7 +7,7 @@ PACKAGES := python3-venv runc conmon libnftables1 nftables iproute2 iptables pro
 KIND := tests/kind/cluster
 KIND_PACKAGES := mmdebstrap procps # and Go, of the version in tests/kind/cluster/src/go.mod
 
-.PHONY: demo test check netns crds bench bench-cluster format install packages clean \
+.PHONY: demo test check netns crds bench bench-cni bench-cluster format install packages clean \
 	kind-packages kind-up kind-load kind-deploy kind-test kind-down
 
 demo: install ## the article's four modes, each proving itself, in a private host
@@ -34,6 +34,9 @@ crds: install ## crds/ from the models; a unit test fails when they differ
 
 bench: install ## how fast, beside the peers, in interleaved rounds
 	$(BIN)/python -m bench
+
+bench-cni: install ## how fast as a CNI plugin, beside Debian's
+	$(BIN)/python -m bench --only cni cni-full counts
 
 kind-packages:
 	@$(MAKE) --no-print-directory packages PACKAGES="$(PACKAGES) $(KIND_PACKAGES)"

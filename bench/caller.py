@@ -99,6 +99,14 @@ class Caller:
                 lines += _call("call", plugin, pod, "DEL", done.result)
         return self._go(lines, workers)
 
+    def ask_version(self, plugin: Plugin, times: int) -> list[float]:
+        """The seconds of a call that the plugin answers by itself, so many times."""
+        lines: list[str] = []
+        for number in range(times):
+            lines += ["job", *_call("call", plugin, Pod(number), "VERSION")]
+        done, _ = self._go(lines, 1)
+        return [each.seconds for each in done]
+
     def _go(self, lines: list[str], workers: int) -> tuple[list[Done], float]:
         assert self._process.stdin is not None and self._process.stdout is not None
         self._process.stdin.write("\n".join([*lines, f"go {workers}\n"]))

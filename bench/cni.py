@@ -6,21 +6,25 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import median
 
 from bench import contenders
 from bench.caller import Chain, Pod, build
 from bench.contenders import Contender
-from bench.row import Row, Unit
+from bench.row import Row, spread
 from support.host import Host
 
 ROUNDS, EACH = 30, 5
 """Pods a round and contender, one after the other; each is timed by itself."""
-CROWD_ROUNDS, CROWD, WORKERS = 5, 96, 8
+CROWD_ROUNDS, CROWD, WORKERS = 10, 96, 8
+BURST_ROUNDS, BURST = 10, 110
+"""Pods at once: as many as a kubelet allows on a node."""
 
 CHAINS: dict[str, Chain] = {
     "ours": contenders.podnet(),
     "ours, a port": contenders.podnet(port=True),
     "bridge": contenders.plain_bridge(),
+    "loopback": contenders.loopback(),
     "chain": contenders.flannel_like(),
     "a port": contenders.masquerade_with_port(),
 }
@@ -35,10 +39,7 @@ class Times:
     delete: list[float] = field(default_factory=list)
     crowds_up: list[float] = field(default_factory=list)
     crowds_down: list[float] = field(default_factory=list)
-
-    def rates(self, crowds: list[float]) -> list[float]:
-        """Pods a second."""
-        return [CROWD / seconds for seconds in crowds]
+    bursts: list[float] = field(default_factory=list)  # of each, the 99th percentile
 
 
 class Race:
@@ -79,6 +80,29 @@ class Race:
                     times.crowds_up.append(up)
                     times.crowds_down.append(down)
 
+    def bursts(self, name: str, rounds: int) -> None:
+        """BURST pods up at once, and down again; a round before that counts for nothing."""
+        for turn in range(rounds + 1):
+            one, pods = self._contenders[name], self._pods(BURST)
+            one.make_namespaces(pods)
+            added, _ = one.add(pods, BURST)
+            one.delete(pods, WORKERS)
+            one.settle(pods)
+            if turn:
+                self.times[name].bursts.append(sorted(added)[int(0.99 * BURST)])
+
+    def processes(self, name: str) -> float:
+        """How many are started for one ADD, threads too; the program's own workers are not."""
+        one, pods = self._contenders[name], self._pods(EACH)
+        one.make_namespaces(pods)
+        asking = -one.processes() + one.processes()
+        before = one.processes()
+        one.add(pods)
+        found = one.processes() - before - asking
+        one.delete(pods)
+        one.settle(pods)
+        return (found - 1) / EACH
+
     def _pods(self, count: int) -> list[Pod]:
         first, self._next = self._next, self._next + count
         return [Pod(number) for number in range(first, self._next)]
@@ -89,8 +113,8 @@ class Race:
         return names[first:] + names[:first]
 
 
-def race(rounds: int | None) -> dict[str, Times]:
-    """What it took each of them."""
+def race(rounds: int | None) -> tuple[dict[str, Times], float]:
+    """What it took each of them, and how many processes podnet's ADD took."""
     with ExitStack() as stack:
         program = build(Path(stack.enter_context(tempfile.TemporaryDirectory())))
         found = {}
@@ -102,13 +126,15 @@ def race(rounds: int | None) -> dict[str, Times]:
         contest = Race(found)
         contest.one_by_one(rounds or ROUNDS)
         contest.crowds(min(rounds or CROWD_ROUNDS, CROWD_ROUNDS))
-        return contest.times
+        contest.bursts("ours", min(rounds or BURST_ROUNDS, BURST_ROUNDS))
+        return contest.times, contest.processes("ours")
 
 
 def measure(rounds: int | None) -> Iterator[Row]:
     """Every row of one race."""
-    times = race(rounds)
+    times, processes = race(rounds)
     ours, bridge, chain = times["ours"], times["bridge"], times["chain"]
+    lo = median(times["loopback"].add)
     given = "process started to its end, namespace given"
     yield Row(
         name="cni-add",
@@ -127,6 +153,7 @@ def measure(rounds: int | None) -> Iterator[Row]:
         peer=chain.add,
         goal=0.07,
         worst=0.12,
+        note=f"without loopback {median(ours.add) / (median(chain.add) - lo):.3f} x",
     )
     yield Row(
         name="cni-add-port",
@@ -137,11 +164,10 @@ def measure(rounds: int | None) -> Iterator[Row]:
         goal=0.05,
         worst=0.15,
     )
-    add = next(iter([Row(name="", what="", ours=ours.add, goal=0)]))
     yield Row(
         name="cni-add-spread",
         what="ADD, 95th percentile by median",
-        ours=[add.spread],
+        ours=[spread(ours.add)],
         goal=1.5,
         worst=2,
         unit="",
@@ -157,12 +183,26 @@ def measure(rounds: int | None) -> Iterator[Row]:
     )
     yield _rate("cni-add-8", "ADD", ours.crowds_up, bridge.crowds_up, 6, 3)
     yield _rate("cni-del-8", "DEL", ours.crowds_down, bridge.crowds_down, 3.5, 1.5)
+    yield Row(
+        name="cni-burst",
+        what=f"{BURST} ADD at once, 99th percentile of one",
+        ours=ours.bursts,
+        goal=0.2,
+        worst=0.5,
+    )
+    yield Row(
+        name="cni-processes",
+        what="processes and threads started for one ADD",
+        ours=[processes],
+        goal=1,
+        worst=1,
+        unit="",
+    )
 
 
 def _rate(
     name: str, verb: str, ours: list[float], peer: list[float], goal: float, worst: float
 ) -> Row:
-    unit: Unit = "/s"
     return Row(
         name=name,
         what=f"{verb} a second, {CROWD} pods, {WORKERS} at once",
@@ -171,6 +211,6 @@ def _rate(
         peer=[CROWD / seconds for seconds in peer],
         goal=goal,
         worst=worst,
-        unit=unit,
+        unit="/s",
         more=True,
     )

@@ -36,6 +36,11 @@ def plain_bridge() -> Chain:
     return _debian(bridge(masquerade=False).plugins[:1])
 
 
+def loopback() -> Chain:
+    """What containerd 1.x calls before any network's plugin, and later ones do themselves."""
+    return _debian([{"type": "loopback"}])
+
+
 def flannel_like() -> Chain:
     """What flannel's nodes run, with containerd's loopback before it."""
     return _debian([{"type": "loopback"}, *bridge().plugins])
@@ -64,8 +69,12 @@ class Contender:
 
     def __init__(self, host: Host, program: Path, chain: Chain) -> None:
         self.host, self.chain = host, chain
-        self._caller = Caller(program, host)
+        self.caller = Caller(program, host)
         self._added: dict[Pod, Done] = {}
+        self._before = self._host_ends()
+
+    def count_links(self) -> None:
+        """What is there now stays: `settle` does not wait for it to go."""
         self._before = self._host_ends()
 
     def make_namespaces(self, pods: Sequence[Pod]) -> None:
@@ -75,14 +84,14 @@ class Contender:
 
     def add(self, pods: Sequence[Pod], workers: int = 1) -> tuple[list[float], float]:
         """The seconds of each, and of all together."""
-        done, seconds = self._caller.add(self.chain, pods, workers)
+        done, seconds = self.caller.add(self.chain, pods, workers)
         self._added |= zip(pods, done, strict=True)
         return [each.seconds for each in done], seconds
 
     def delete(self, pods: Sequence[Pod], workers: int = 1) -> tuple[list[float], float]:
         """The seconds of each, and of all together."""
         added = [self._added.pop(pod) for pod in pods]
-        done, seconds = self._caller.delete(self.chain, pods, added, workers)
+        done, seconds = self.caller.delete(self.chain, pods, added, workers)
         return [each.seconds for each in done], seconds
 
     def settle(self, pods: Sequence[Pod]) -> None:
@@ -97,6 +106,11 @@ class Contender:
         """How many links there are that pods may have."""
         links = os.listdir(self.host.path("/sys/class/net"))
         return sum(name == LAST or name.startswith("veth") for name in links)
+
+    def processes(self) -> int:
+        """How many processes and threads have been started in its host so far."""
+        said = self.host.run(["cat", "/proc/sys/kernel/ns_last_pid"]).stdout
+        return int(said)
 
 
 def start_agent(host: Host) -> Podnet:

@@ -40,8 +40,7 @@ class Row:
     @property
     def spread(self) -> float:
         """Our 95th percentile by our median."""
-        ordered = sorted(self.ours)
-        return ordered[int(0.95 * (len(ordered) - 1) + 0.5)] / (median(ordered) or 1)
+        return spread(self.ours)
 
     def json(self) -> str:
         """One line for machines."""
@@ -53,6 +52,12 @@ class Row:
             "holds": self.holds,
         }
         return json.dumps({key: value for key, value in facts.items() if value is not None})
+
+
+def spread(samples: Sequence[float]) -> float:
+    """The 95th percentile by the median."""
+    ordered = sorted(samples)
+    return ordered[int(0.95 * (len(ordered) - 1) + 0.5)] / (median(ordered) or 1)
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,8 @@
 """Wiring one sandbox inside the agent (plan, store, kernel) beside the same messages from C.
 
 A script for a private host: `python -m bench.wire PROGRAM PRESENT ROUNDS` prints the seconds of
-both as JSON, `python -m bench.wire profile PRESENT COUNT` tells where the agent's time goes. Both
+both as JSON, `python -m bench.wire profile PRESENT COUNT` tells where the agent's time goes, and
+`python -m bench.wire floor PRESENT PROGRAM` wires BURST by C for each line that it reads. Both
 contenders wire to the same bridge, so both meet the same number of ports. The namespaces are
 given: made just before, with lo up.
 """
@@ -159,6 +160,18 @@ def race(program: Path, present: int, rounds: int) -> dict[str, list[float]]:
     return {"ours": ours, "peer": peer}
 
 
+def wait_for_turns(program: Path, present: int) -> None:
+    """The floor alone: for each line of standard input a list of seconds, and all is gone again."""
+    course = Course(present)
+    with Floor(program) as floor:
+        print(json.dumps([]), flush=True)
+        for _ in sys.stdin:
+            numbers = course.namespaces(BURST)
+            seconds = course.by_floor(floor, numbers)
+            course.remove(numbers)
+            print(json.dumps(seconds), flush=True)
+
+
 def profile(present: int, count: int) -> str:
     """The fifteen functions in which the agent's attach spends most."""
     course = Course(present)
@@ -196,7 +209,11 @@ def measure(rounds: int | None) -> Iterator[Row]:
 
 def main() -> None:
     """See above."""
-    what, present, count = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+    what, present, last = sys.argv[1], int(sys.argv[2]), sys.argv[3]
+    if what == "floor":
+        wait_for_turns(Path(last), present)
+        return
+    count = int(last)
     answer = profile(present, count) if what == "profile" else race(Path(what), present, count)
     print(json.dumps(answer))
 

@@ -1,0 +1,81 @@
+"""ADD on a node that has PRESENT pods, beside the kernel messages from C and the shim's process."""
+
+import json
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from statistics import median
+
+from bench import caller, contenders, floor
+from bench.caller import Plugin, Pod
+from bench.contenders import Contender
+from bench.hosts import resident
+from bench.row import Row, amount
+from bench.wire import BURST, PRESENT
+from support.host import Host, HostError
+
+ROUNDS = 30
+WORKERS = 8
+
+
+class Floor:
+    """The floor of `make bench` in a host of its own, with as many sandboxes."""
+
+    def __init__(self, host: Host, program: Path) -> None:
+        self._process = resident(host, "bench.wire", "floor", PRESENT, program)
+        self._line()
+
+    def turn(self) -> list[float]:
+        """The seconds of BURST sandboxes."""
+        assert self._process.stdin is not None
+        self._process.stdin.write("\n")
+        self._process.stdin.flush()
+        return self._line()
+
+    def _line(self) -> list[float]:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        if not line:
+            raise HostError(f"the floor ended, exit {self._process.wait()}: see above")
+        found: list[float] = json.loads(line)
+        return found
+
+
+def measure(rounds: int | None) -> Iterator[Row]:
+    """In rounds of BURST pods each."""
+    ours: list[float] = []
+    messages: list[float] = []
+    shims: list[float] = []
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        host = stack.enter_context(Host("full"))
+        contenders.start_agent(host)
+        one = Contender(host, caller.build(folder), contenders.podnet())
+        pods = [Pod(number) for number in range(PRESENT + BURST * (rounds or ROUNDS))]
+        one.make_namespaces(pods[:PRESENT])
+        one.add(pods[:PRESENT], WORKERS)
+        one.count_links()
+        print(f"  {PRESENT} pods present", file=sys.stderr)
+        peer = Floor(stack.enter_context(Host("floor")), floor.build(folder))
+        shim = Plugin(contenders.SHIM, {"name": "podnet"})
+        for first in range(PRESENT, len(pods), BURST):
+            some = pods[first : first + BURST]
+            one.make_namespaces(some)
+            seconds, _ = one.add(some)
+            ours += seconds
+            one.delete(some)
+            one.settle(some)
+            messages += peer.turn()
+            shims += one.caller.ask_version(shim, BURST)
+    yield Row(
+        name=f"cni-add-{PRESENT}",
+        what=f"ADD, {PRESENT} pods present",
+        against="the same kernel messages from C, and the shim started once for nothing",
+        ours=ours,
+        peer=[message + started for message, started in zip(messages, shims, strict=True)],
+        goal=1.3,
+        worst=2,
+        note=f"the messages {amount(median(messages), 's')}, the shim {amount(median(shims), 's')}",
+    )
