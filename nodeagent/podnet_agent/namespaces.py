@@ -12,6 +12,7 @@ import socket
 import struct
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from types import TracebackType
 
@@ -119,7 +120,7 @@ def unpin(path: Path) -> None:
 def is_pinned(path: Path) -> bool:
     """Whether a namespace is there, and not only the file that one was pinned to."""
     try:
-        return path.stat().st_dev == os.stat("/proc/self/ns/net").st_dev
+        return path.stat().st_dev == _own().st_dev
     except FileNotFoundError:
         return False
 
@@ -128,7 +129,7 @@ def inode(path: str) -> int | None:
     """Which network namespace a path leads to; None to none. Nothing is opened that could block."""
     try:
         found = os.stat(path)
-        if found.st_dev != os.stat("/proc/self/ns/net").st_dev:
+        if found.st_dev != _own().st_dev:
             return None
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
@@ -137,6 +138,17 @@ def inode(path: str) -> int | None:
         return found.st_ino if fcntl.ioctl(fd, NS_GET_NSTYPE) == CLONE_NEWNET else None
     finally:
         os.close(fd)
+
+
+def own_inode() -> int:
+    """Which network namespace the process is in."""
+    return _own().st_ino
+
+
+@cache
+def _own() -> os.stat_result:
+    """Of the main thread's namespace, which it never leaves. Asked for by every ADD."""
+    return os.stat("/proc/self/ns/net")
 
 
 def open_own(name: str) -> int:

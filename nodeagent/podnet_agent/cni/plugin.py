@@ -1,6 +1,7 @@
 """The verbs: each a question to the agent, or a change by it. Writer thread only."""
 
 import os
+from functools import lru_cache
 
 from podnet.attachment import AttachRequest
 from podnet.cni.call import Call
@@ -108,20 +109,28 @@ class Plugin:
             raise CniError(Code.DIFFERS, "not as ADD left it", "; ".join(said))
 
 
+@lru_cache(maxsize=64)
+def _real(folder: str) -> str:
+    """/var/run is a link to /run: two paths to one namespace would be two places to look at.
+
+    Remembered: a runtime has one folder, and to resolve it is a system call for each part.
+    """
+    return os.path.realpath(folder)
+
+
 def _request(call: Call) -> AttachRequest:
     """What ADD asks of the one attachment path. The namespace is checked before all else."""
     inode = namespaces.inode(call.netns)
     if inode is None:
         raise bad_environment("CNI_NETNS", f"{call.netns} is no network namespace")
-    if inode == namespaces.inode("/proc/self/ns/net"):
+    if inode == namespaces.own_inode():
         raise bad_environment("CNI_NETNS", f"{call.netns} is the node's own network namespace")
     folder, name = os.path.split(call.netns)
     config = call.config
     return AttachRequest(
         sandbox_id=call.container_id,
         ifname=call.ifname,
-        # /var/run is a link to /run: two paths to one namespace would be two places to look at.
-        netns=Netns(os.path.join(os.path.realpath(folder), name)),
+        netns=Netns(os.path.join(_real(folder), name)),
         network=config.network,
         owner=call.owner,
         addresses=config.addresses,
