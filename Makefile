@@ -34,7 +34,7 @@ bench: install ## how fast, beside the peers, in interleaved rounds
 	$(BIN)/python -m bench
 
 bench-cni: install ## how fast as a CNI plugin, beside Debian's
-	$(BIN)/python -m bench --only cni cni-full counts
+	$(BIN)/python -m bench --only cni cni-full cni-path counts
 
 kind-packages:
 	@$(MAKE) --no-print-directory packages PACKAGES="$(PACKAGES) $(KIND_PACKAGES)"

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Iterator
 from subprocess import SubprocessError
 
-from bench import cni, cni_full, counts, crowd, size, whole, wire
+from bench import cni, cni_full, cni_path, counts, crowd, size, whole, wire
 from bench.hosts import script
 from bench.row import Missing, Row, table
 from podnet_cli.client import Failure
@@ -22,8 +22,9 @@ MEASUREMENTS: dict[str, Callable[[int | None], Iterator[Row]]] = {
     "counts": counts.measure,
     "cni": cni.measure,
     "cni-full": cni_full.measure,
+    "cni-path": cni_path.measure,
 }
-CNI = ("cni", "cni-full", "counts")
+CNI = ("cni", "cni-full", "cni-path", "counts")
 """`make bench-cni` measures these; without --only, all others are measured, and the counts."""
 
 

@@ -167,7 +167,7 @@ def measure(rounds: int | None) -> Iterator[Row]:
     yield Row(
         name="cni-add-spread",
         what="ADD, 95th percentile by median",
-        ours=[spread(ours.add)],
+        ours=[round(spread(ours.add), 2)],
         goal=1.5,
         worst=2,
         unit="",

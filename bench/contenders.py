@@ -1,5 +1,6 @@
 """podnet and Debian's CNI plugins, each in a private host of its own, called in the same way."""
 
+import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -93,6 +94,11 @@ class Contender:
         added = [self._added.pop(pod) for pod in pods]
         done, seconds = self.caller.delete(self.chain, pods, added, workers)
         return [each.seconds for each in done], seconds
+
+    def address(self, pod: Pod) -> str:
+        """What its ADD has given it."""
+        address: str = json.loads(self._added[pod].result)["ips"][0]["address"]
+        return address.partition("/")[0]
 
     def settle(self, pods: Sequence[Pod]) -> None:
         """Their namespaces and links are gone, and the kernel has nothing left to do for them."""
