@@ -32,6 +32,7 @@ from podnet_agent.namespaces import (
     open_own,
     route_socket,
 )
+from podnet_agent.proc import Proc
 
 GONE = {errnos.ENODEV, errnos.ENOENT, errnos.ESRCH, errnos.EADDRNOTAVAIL}
 """What the kernel says of something that is not there any more: success for a Remove."""
@@ -72,7 +73,7 @@ class Kernel:
 
     def __init__(self, table: Committer, forward: Forward) -> None:
         self._host, self._home = route_socket(), open_own("net")
-        self._table, self.forward = table, forward
+        self._table, self.forward, self._proc = table, forward, Proc()
         self._indexes: dict[str, int] = {}  # of our bridges; a stale one is found by its error
         self._sequence = 1
         self.sends = 0
@@ -196,6 +197,7 @@ class Kernel:
     def _sysctls(
         self, opened: Opened, netns: Netns, run: list[Operation], done: list[Operation]
     ) -> None:
+        proc = None if netns == HOST else self._proc.root()
         opened.enter(netns)
         try:
             for operation in run:
@@ -205,7 +207,7 @@ class Kernel:
                 if value is None:
                     continue
                 try:
-                    _write(f"/proc/sys/{thing.name}", value)
+                    _write(f"sys/{thing.name}", value, proc)
                 except OSError as error:
                     if not isinstance(operation, Remove):
                         raise ApplyError(operation, error.errno or 0, done) from error
@@ -242,8 +244,10 @@ def _only_removes(run: Sequence[Operation]) -> bool:
     return all(isinstance(operation, Remove) for operation in run)
 
 
-def _write(path: str, value: str) -> None:
-    file = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+def _write(path: str, value: str, proc: int | None) -> None:
+    """Below that procfs; None is the machine's."""
+    place = path if proc is not None else f"/proc/{path}"
+    file = os.open(place, os.O_WRONLY | os.O_CLOEXEC, dir_fd=proc)
     try:
         os.write(file, value.encode())
     finally:
