@@ -2,7 +2,7 @@
 
 They are static: a node runs them whatever it has, also where the agent is a Pod of another system.
 With musl where it is there: glibc asks the processor for its features before main, and on a virtual
-machine each question goes to the hypervisor. That makes 0.3 ms of 0.5 for the CNI plugin.
+machine each question goes to the hypervisor. The CNI plugin starts and ends in 0.2 ms, not 0.45.
 """
 
 import os
