@@ -91,7 +91,7 @@ class Model:
         return self.held(network) | {
             host
             for (name, host), (at, owner) in self.resting.items()
-            if name == network and at >= edge and owner != sandbox_id
+            if name == network and at > edge and owner != sandbox_id
         }
 
     def macs(self, network: str) -> set[str]:
