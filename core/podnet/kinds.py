@@ -7,12 +7,27 @@ VERSION = "v1alpha1"
 class Kind:
     """One kind. Not a dataclass: `podnet get` loads this, and that module alone costs it 12 ms."""
 
-    __slots__ = ("kind", "namespaced", "plural", "short", "singular")
+    __slots__ = ("group", "kind", "namespaced", "plural", "short", "singular", "version")
 
-    def __init__(self, kind: str, plural: str, short: str, *, namespaced: bool) -> None:
+    def __init__(
+        self,
+        kind: str,
+        plural: str,
+        short: str,
+        *,
+        namespaced: bool,
+        group: str = GROUP,
+        version: str = VERSION,
+    ) -> None:
         self.kind, self.plural, self.short = kind, plural, short
         self.singular = kind.lower()
         self.namespaced = namespaced
+        self.group, self.version = group, version
+
+    @property
+    def api_version(self) -> str:
+        """As objects of the kind name it: group and version, of Kubernetes' own the version."""
+        return f"{self.group}/{self.version}" if self.group else self.version
 
     @property
     def resource(self) -> str:
@@ -27,6 +42,10 @@ KINDS = (
 """What people write, in the order in which it is made: networks before what is plugged in."""
 CLUSTER_KINDS = (KINDS[0], Kind("NodeSubnet", "nodesubnets", "nsub", namespaced=False), KINDS[1])
 """In a cluster the operator writes one kind more, which one machine has no use for."""
+NODE = Kind("Node", "nodes", "no", namespaced=False, group="", version="v1")
+"""Kubernetes' own, of which an agent knows one: the node that it runs on."""
+AGENT_KINDS = (*CLUSTER_KINDS, NODE)
+"""What an agent in a cluster keeps."""
 
 
 def find(word: str) -> Kind | None:

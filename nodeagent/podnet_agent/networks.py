@@ -68,9 +68,12 @@ class Networks:
         """Resolve every network for the node as it is now; whether one is there that was not."""
         before = set(self._agent.networks)
         self._machine = machine.read_node(), machine.routes()
-        bodies = self._objects.list("PodNetwork")
-        self._errors = await self._write(self._resolve_all, self._agent, bodies)
+        self._errors = await self._write(self._resolve_all, self._agent, self._bodies())
         return not before.issuperset(self._agent.networks)
+
+    def _bodies(self) -> list[Body]:
+        """The networks that are to be built here."""
+        return self._objects.list("PodNetwork")
 
     async def need(self, name: str) -> None:
         """Return once the network can be attached to; else say why not."""
@@ -87,7 +90,7 @@ class Networks:
 
     async def clear(self) -> None:
         """At start: an agent may have died between a network's object and its subnets."""
-        names = [body["metadata"]["name"] for body in self._objects.list("PodNetwork")]
+        names = [body["metadata"]["name"] for body in self._bodies()]
         await self._write(self._agent.store.forget_other_networks, names)
 
     async def report(self, failure: PodNetError | None = None) -> None:

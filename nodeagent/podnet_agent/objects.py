@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from podnet.errors import PodNetError
-from podnet.kinds import CLUSTER_KINDS
+from podnet.kinds import AGENT_KINDS
 from podnet_agent.store import Store
 
 Body = dict[str, Any]
@@ -52,7 +52,7 @@ class Objects:
     async def load(self) -> None:
         """Read what an earlier agent left."""
         self._version = await self._write(self._facts.version)
-        for kind in CLUSTER_KINDS:
+        for kind in AGENT_KINDS:
             for body in await self._write(self._facts.objects, kind.kind):
                 self._bodies[name_of(body)] = body
 

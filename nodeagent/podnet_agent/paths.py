@@ -27,6 +27,8 @@ class Paths:
     cluster: Path = Path("/var/lib/podnet/cluster.json")
     programs: Path = Path("/var/lib/podnet/bin")
     """On a cluster's node, seen from there too: what containerd starts for us."""
+    shipped: Path = Path("/etc/podnet/networks")
+    """In a cluster: manifests of the networks that come with the installation (deploy/)."""
     containerd: Path | None = None
     """The socket of the node's containerd; without one, runc runs the containers."""
 

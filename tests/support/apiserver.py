@@ -25,8 +25,13 @@ Body = dict[str, Any]
 PORT = 6443
 CONTROL = "/run/apiserver.sock"
 FOLDER = "/run/apiserver"
-PLURALS = {"PodNetwork": "podnetworks", "NodeSubnet": "nodesubnets", "PodSandbox": "podsandboxes"}
 ACCOUNT = "/run/secrets/kubernetes.io/serviceaccount"
+PLURALS = {
+    "PodNetwork": "podnetworks",
+    "NodeSubnet": "nodesubnets",
+    "PodSandbox": "podsandboxes",
+    "Node": "nodes",
+}
 TOKEN = "the-token"
 NAMESPACE = "podnet-system"
 
@@ -90,6 +95,10 @@ class ApiServer:
         """A NodeSubnet, as the operator writes it."""
         spec = {"podNetwork": network, "nodeName": node, "podCIDRs": list(pod_cidrs)}
         return self.put("NodeSubnet", f"{network}.{node}", spec)
+
+    def node(self, name: str, *pod_cidrs: str) -> Body:
+        """A Node, as kube-controller-manager completes it."""
+        return self.put("Node", name, {"podCIDRs": list(pod_cidrs)})
 
     def sandbox(
         self,

@@ -75,11 +75,12 @@ class Nodes:
     def __exit__(self, *exc: object) -> None:
         self._hosts.close()
 
-    def node(self, name: str, number: int, **options: bool) -> Node:
-        """A new node with a running agent."""
+    def node(self, name: str, number: int, *, start: bool = True, **options: bool) -> Node:
+        """A new node with a running agent, unless that is started later."""
         host = self._hosts.enter_context(Host(name, **options))
         node = self.nodes[name] = Node(self.api, self.switch.plug(host, number), name)
-        node.agent()
+        if start:
+            node.agent()
         return node
 
     def sandbox(self, name: str, node: str, *args: object, **spec: object) -> str:

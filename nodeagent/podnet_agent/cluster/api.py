@@ -19,7 +19,7 @@ import aiohttp
 from aiohttp.connector import AddrInfoType
 
 from podnet.errors import PodNetError, Retryable
-from podnet.kinds import CLUSTER_KINDS, GROUP, VERSION
+from podnet.kinds import AGENT_KINDS, GROUP, Kind
 from podnet_agent.objects import Body
 
 log = logging.getLogger(__name__)
@@ -48,7 +48,7 @@ PAGE = 500
 _JSON = "application/json"
 _NAME_ONLY = f"{_JSON};as=PartialObjectMetadata;g=meta.k8s.io;v=v1,{_JSON}"
 """Of a kind all else is its schema, dozens of kB."""
-_KINDS = {kind.kind: kind for kind in CLUSTER_KINDS}
+_KINDS = {kind.kind: kind for kind in AGENT_KINDS}
 
 
 class ApiError(Retryable):
@@ -76,9 +76,14 @@ class Resource:
 
 
 def resource(kind: str, field_selector: str = "") -> Resource:
-    """Ours, by the kind's name."""
-    plural = _KINDS[kind].plural
-    return Resource(kind, plural, f"/apis/{GROUP}/{VERSION}/{plural}", field_selector)
+    """What an agent keeps of a kind, by its name."""
+    found = _KINDS[kind]
+    return Resource(kind, found.plural, f"{_root(found)}/{found.plural}", field_selector)
+
+
+def api_version(kind: str) -> str:
+    """As the kind's objects name it."""
+    return _KINDS[kind].api_version
 
 
 class Api:
@@ -118,6 +123,8 @@ class Api:
 
     async def kind_uid(self, resource: Resource) -> str:
         """Which kind the server has under that name; empty: none, or one that is being deleted."""
+        if not _KINDS[resource.kind].group:
+            return resource.kind  # Kubernetes' own are always there
         try:
             async with self._asking(
                 "GET", resource.kind_path, {}, ANSWER_SECONDS, accept=_NAME_ONLY
@@ -156,7 +163,7 @@ class Api:
         meta = body["metadata"]
         kind = _KINDS[body["kind"]]
         inside = f"/namespaces/{meta['namespace']}" if kind.namespaced else ""
-        path = f"/apis/{GROUP}/{VERSION}{inside}/{kind.plural}/{meta['name']}/status"
+        path = f"{_root(kind)}{inside}/{kind.plural}/{meta['name']}/status"
         query = {"fieldManager": MANAGER, "force": "true"}
         async with self._asking("PATCH", path, query, ANSWER_SECONDS, body) as response:
             answer: Body = await response.json()
@@ -238,6 +245,11 @@ class Api:
         if self._trusted is None or self._trusted[0] != written:
             self._trusted = written, ssl.create_default_context(cafile=str(file))
         return self._trusted[1]
+
+
+def _root(kind: Kind) -> str:
+    """The path below which all kinds of its group are."""
+    return f"/{'apis' if kind.group else 'api'}/{kind.api_version}"
 
 
 def _kept_alive(address: AddrInfoType) -> socket.socket:

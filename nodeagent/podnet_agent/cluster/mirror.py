@@ -14,6 +14,7 @@ from typing import Any
 from podnet_agent.cluster.api import Api, ApiError, Resource, resource
 from podnet_agent.cluster.cache import Cache
 from podnet_agent.cluster.following import Following
+from podnet_agent.cluster.networks import DEFAULT
 from podnet_agent.objects import Body, Name, Objects, name_of
 
 log = logging.getLogger(__name__)
@@ -27,7 +28,7 @@ HELD_SECONDS = 5.0
 KEEP_SECONDS = 1.0
 """How long changes gather before they are written to disk."""
 
-SANDBOX, SUBNET, NETWORK = "PodSandbox", "NodeSubnet", "PodNetwork"
+SANDBOX, SUBNET, NETWORK, NODE = "PodSandbox", "NodeSubnet", "PodNetwork", "Node"
 _OF_SERVER = ("managedFields", "resourceVersion", "selfLink", "deletionGracePeriodSeconds")
 """Of metadata: differs without meaning anything here. Containers have their own time to end, and
 the server says 0 of every object that is not a Pod."""
@@ -56,6 +57,7 @@ class Mirror:
                 resource(NETWORK),
                 resource(SUBNET),
                 resource(SANDBOX, f"spec.nodeName={node}"),
+                resource(NODE, f"metadata.name={node}"),
             )
         ]
         self._there: dict[Name, Body] = {}  # what the server has, as far as is known
@@ -73,7 +75,8 @@ class Mirror:
 
         After a boot there is nothing: the server is asked for a moment, then the disk.
         """
-        found = [body for kind in (NETWORK, SUBNET, SANDBOX) for body in self._objects.list(kind)]
+        kinds = [each.resource.kind for each in self._followings]
+        found = [body for kind in kinds for body in self._objects.list(kind)]
         if found:
             self._there = {name_of(body): body for body in found if not _is_going(body)}
             self._unsettled = dict.fromkeys(name_of(body) for body in found if _is_going(body))
@@ -171,7 +174,7 @@ class Mirror:
 
     def _put(self, body: Body) -> None:
         name = name_of(body)
-        if name[0] == SANDBOX and body.get("spec", {}).get("nodeName") != self._node:
+        if not self._is_here(body):
             self._drop(name)  # a server that does not select
             return
         if self._is_ours(name):
@@ -236,9 +239,22 @@ class Mirror:
             status = here | wanted["status"]
         await self._objects.mirror(wanted, status)
 
+    def _is_here(self, body: Body) -> bool:
+        """Whether it is among those that the field selectors name."""
+        match body["kind"]:
+            case "Node":
+                place = body["metadata"]["name"]
+            case "PodSandbox":
+                place = body.get("spec", {}).get("nodeName")
+            case _:
+                return True
+        return bool(place == self._node)
+
     def _is_ours(self, name: Name) -> bool:
         """Whether this agent writes its status, and knows it better than the server."""
-        return name[0] == SANDBOX or (name[0] == SUBNET and name[2].partition(".")[2] == self._node)
+        if name[0] == SUBNET:
+            return name[2].partition(".")[2] == self._node
+        return name[0] in (SANDBOX, NODE)
 
     async def _take_down(self, name: Name) -> None:
         """A sandbox is taken down first. What a sandbox still hangs on stays until then."""
@@ -247,7 +263,8 @@ class Mirror:
             await self._objects.mark_deleted(name)
             return
         is_needed = kind == NETWORK or self._is_ours(name)
-        if is_needed and await self._in_use(called.partition(".")[0]):
+        network = DEFAULT if kind == NODE else called.partition(".")[0]
+        if is_needed and await self._in_use(network):
             self._held.add(name)
             await self._objects.mark_deleted(name)
         else:
@@ -271,6 +288,14 @@ def _is_going(body: Body) -> bool:
 
 def _known(body: Body) -> Body:
     """What of an object is kept here."""
+    if body["kind"] == NODE:  # there is much more to it, and it changes all the time
+        return {
+            "apiVersion": body["apiVersion"],
+            "kind": NODE,
+            "metadata": {key: body["metadata"][key] for key in ("name", "uid")},
+            "spec": {"podCIDRs": body["spec"].get("podCIDRs", [])},
+            "status": {},
+        }
     meta = {key: value for key, value in body["metadata"].items() if key not in _OF_SERVER}
     status, counts = body.get("status", {}), _STATUS.get(body["kind"], ())
     return {

@@ -19,15 +19,18 @@ from podnet_agent.agent import Agent
 from podnet_agent.keeper import REPORT_SECONDS
 from podnet_agent.networks import Networks, refuse_overlaps
 from podnet_agent.objects import Body, Objects, Write, timestamp
+from podnet_agent.presence import CONDITION as CNI_CONFIGURED
 from podnet_agent.store import Store
 
 T = TypeVar("T")
+DEFAULT = "default"
+"""The network whose shares are the nodes' own `spec.podCIDRs`, where its spec gives no subnets."""
 NAMED_AT_MOST = 5
 """Nodes that a condition names; of more it gives the number."""
 
 
 class NoShare(Retryable):
-    """The operator has not cut a share for this node yet."""
+    """Nobody has cut a share for this node yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +44,12 @@ class Parsed:
 class ClusterNetworks(Networks):
     """Lives in the asyncio loop; the agent gets its resolved networks from here."""
 
-    def __init__(self, agent: Agent, write: Write, objects: Objects, node: str) -> None:
+    def __init__(
+        self, agent: Agent, write: Write, objects: Objects, node: str, shipped: Sequence[Body]
+    ) -> None:
+        """`shipped`: networks that come with the installation, known before they are made."""
         super().__init__(agent, write, objects)
-        self._node = node
+        self._node, self._shipped = node, shipped
         self.moved: Callable[[], Awaitable[None]] = _nothing  # the node's own addresses changed
         self._parsed: dict[str, Parsed] = {}
         self._broken: dict[str, PodNetError] = {}  # NodeSubnets that say nothing
@@ -67,9 +73,18 @@ class ClusterNetworks(Networks):
             await self.moved()
         return new
 
+    def _bodies(self) -> list[Body]:
+        """Those of the installation too, as long as nobody has made them: the node needs them."""
+        there = super()._bodies()
+        names = {body["metadata"]["name"] for body in there}
+        return there + [body for body in self._shipped if body["metadata"]["name"] not in names]
+
     async def report(self, failure: PodNetError | None = None) -> None:
-        """Write the status of each of this node's shares; and of networks, what they are here."""
+        """Write the status of each of this node's shares; of networks, what they are here; and that
+        the node has a network.
+        """
         await self._report_networks(failure)
+        await self._report_node()
         for parsed in list(self._parsed.values()):
             peer = parsed.peer
             if peer.node != self._node:
@@ -90,6 +105,27 @@ class ClusterNetworks(Networks):
             await self._objects.set_status(
                 ("PodNetwork", "", body["metadata"]["name"]), given | built
             )
+
+    async def _report_node(self) -> None:
+        """Say of the Node, once containerd calls podnet for its Pods, that it has a network.
+
+        Nobody else would. As other plugins, podnet never takes it back: whether the node is ready
+        is the kubelet's to say, who asks for STATUS.
+        """
+        name = ("Node", "", self._node)
+        node = self._objects.get(*name)
+        serves = any(claim.type == CNI_CONFIGURED and claim.holds for claim in self.beside)
+        if node and serves and not node["status"]:
+            now = timestamp()
+            condition = {
+                "type": "NetworkUnavailable",
+                "status": "False",
+                "reason": "PodnetIsUp",
+                "message": "podnet is running on this node",
+                "lastHeartbeatTime": now,
+                "lastTransitionTime": now,
+            }
+            await self._objects.set_status(name, {"conditions": [condition]})
 
     def _is_leaving(self, network: str) -> bool:
         """Whether it stays only for those who are attached."""
@@ -118,7 +154,7 @@ class ClusterNetworks(Networks):
         node, foreign = self._machine
         podnetwork = from_body(body, PodNetwork)
         name = podnetwork.metadata.name
-        own, peers = self._shares(name)
+        own, peers = self._shares(podnetwork)
         if podnetwork.spec.backend.type == "Local":
             network = resolve(podnetwork, own.pod_cidrs, own.pod_cidrs, node)
         else:
@@ -134,12 +170,14 @@ class ClusterNetworks(Networks):
             store.facts.record_subnets(name, own.pod_cidrs)
         return network
 
-    def _shares(self, network: str) -> tuple[Peer, list[Peer]]:
+    def _shares(self, podnetwork: PodNetwork) -> tuple[Peer, list[Peer]]:
         """This node's share and the others', of two of one range the younger last; NoShare."""
+        network = podnetwork.metadata.name
         own = name_of(network, self._node)
         if own in self._broken:
             raise self._broken[own]
-        if own not in self._parsed:
+        share = self._parsed[own].peer if own in self._parsed else self._followed(podnetwork)
+        if share is None:
             raise NoShare(
                 f"PodNetwork/{network} has no share for node {self._node}: the operator, once it"
                 f" runs and has one to give, writes NodeSubnet/{own}"
@@ -150,7 +188,15 @@ class ClusterNetworks(Networks):
             if parsed.peer.network == network and name != own
         ]
         others.sort(key=lambda parsed: parsed.body["metadata"].get("creationTimestamp", ""))
-        return self._parsed[own].peer, [parsed.peer for parsed in others]
+        return share, [parsed.peer for parsed in others]
+
+    def _followed(self, podnetwork: PodNetwork) -> Peer | None:
+        """The share as the operator will cut it: where it only follows the Node, which is here."""
+        node = self._objects.get("Node", "", self._node)
+        if node is None or podnetwork.metadata.name != DEFAULT or podnetwork.spec.subnets:
+            return None
+        cidrs = tuple(_readable(ip_network, node["spec"]["podCIDRs"]))
+        return Peer(DEFAULT, self._node, (), cidrs) if cidrs else None
 
     async def _addresses_used(self, network: str) -> int:
         """As written down last, but for what is older than REPORT_SECONDS."""

@@ -10,7 +10,7 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
-from podnet_agent.cluster.api import Api, ApiError
+from podnet_agent.cluster.api import Api, ApiError, api_version
 from podnet_agent.cluster.backoff import Backoff
 from podnet_agent.objects import Body, Name, Objects, name_of
 
@@ -35,13 +35,13 @@ class Reporter:
     def seen(self, body: Body) -> None:
         """The server has this own object."""
         name = name_of(body)
-        self._there[name] = {"metadata": body["metadata"], "status": body.get("status", {})}
+        self._there[name] = {"metadata": body["metadata"], "status": _shared(body)}
         self._consider(name)
 
     async def run(self) -> None:
         """Tell what changes until cancelled."""
         async with asyncio.TaskGroup() as self._group:
-            for kind in ("PodSandbox", "NodeSubnet"):
+            for kind in ("PodSandbox", "NodeSubnet", "Node"):
                 self._group.create_task(self._watch(kind))
 
     async def _watch(self, kind: str) -> None:
@@ -84,7 +84,7 @@ class Reporter:
             meta = {"name": called, "uid": self._there[name]["metadata"]["uid"]}
             if namespace:
                 meta["namespace"] = namespace
-            body = {"apiVersion": "podnet.dev/v1alpha1", "kind": kind, "metadata": meta}
+            body = {"apiVersion": api_version(kind), "kind": kind, "metadata": meta}
             try:
                 async with self._turn:
                     answer = await self._api.apply_status(body | {"status": status})
@@ -97,12 +97,20 @@ class Reporter:
                 await asyncio.sleep(pause)
                 continue
             backoff.succeed()
-            after = answer.get("status", {})
+            after = _shared(answer)
             self._accepted[name] = status, after
             if name in self._there:
                 self._there[name] = {"metadata": answer["metadata"], "status": after}
         self._telling.discard(name)
         self._consider(name)
+
+
+def _shared(body: Body) -> Body:
+    """The status, as far as an agent has a say in it: of a Node's only the conditions."""
+    status: Body = body.get("status", {})
+    if body["kind"] == "Node":
+        return {"conditions": status.get("conditions", [])}
+    return status
 
 
 def _says(there: Mapping[str, Any], status: Mapping[str, Any]) -> bool:

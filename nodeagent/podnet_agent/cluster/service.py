@@ -15,9 +15,10 @@ from podnet_agent.cluster.installation import Installation
 from podnet_agent.cluster.mirror import Mirror
 from podnet_agent.cluster.networks import ClusterNetworks
 from podnet_agent.cluster.reporter import Reporter
+from podnet_agent.cluster.shipped import shipped
 from podnet_agent.daemon import Machine
 from podnet_agent.keeper import Look
-from podnet_agent.objects import Body, Name, Objects, Write
+from podnet_agent.objects import Body, Name, Objects, Write, name_of
 from podnet_agent.paths import Paths
 from podnet_agent.sandboxes import Sandboxes
 from podnet_agent.service import Service
@@ -29,18 +30,21 @@ log = logging.getLogger(__name__)
 class Member(Machine):
     """A node of a cluster."""
 
-    def __init__(self, api: Api, node: str, cache: Cache, namespace: str) -> None:
+    def __init__(
+        self, api: Api, node: str, cache: Cache, namespace: str, shipped: Sequence[Body]
+    ) -> None:
         self.api, self.node, self.cache, self.namespace = api, node, cache, namespace
+        self.shipped = shipped
 
     @classmethod
     def of_cluster(cls, node: str, paths: Paths) -> "Member":
         """That node, of the cluster that this process is a Pod of."""
-        api = Api.of_cluster()
-        return cls(api, node, Cache(paths.cluster, node), (ACCOUNT / "namespace").read_text())
+        api, namespace = Api.of_cluster(), (ACCOUNT / "namespace").read_text()
+        return cls(api, node, Cache(paths.cluster, node), namespace, shipped(paths.shipped))
 
     def networks(self, agent: Agent, write: Write, objects: Objects) -> ClusterNetworks:
         """Each network has a share here, and ways to all others."""
-        return ClusterNetworks(agent, write, objects, self.node)
+        return ClusterNetworks(agent, write, objects, self.node, self.shipped)
 
     def service(self, *parts: Any) -> "ClusterService":
         """The API server has the objects. `parts` are Service's."""
@@ -138,8 +142,9 @@ class ClusterService(Service):
     async def down(self) -> Body:
         """Take everything away that podnet made on this node; its objects stay in the cluster."""
         self._mirror.leave()
-        for body in self.objects.list("NodeSubnet"):
-            await self.objects.remove(("NodeSubnet", "", body["metadata"]["name"]))
+        for kind in ("NodeSubnet", "Node"):
+            for body in self.objects.list(kind):
+                await self.objects.remove(name_of(body))
         return await super().down()
 
 
