@@ -195,3 +195,83 @@ def test_an_agent_with_every_right_still_writes_status_only(
         return "" if "cannot" in text else text
 
     assert f"may only update a status, not {what}" in until(said, "an answer of the policy", 20)
+
+
+UP = {
+    "type": "NetworkUnavailable",
+    "status": "False",
+    "reason": "PodnetIsUp",
+    "message": "podnet is running on this node",
+    "lastHeartbeatTime": "2026-01-01T00:00:00Z",
+    "lastTransitionTime": "2026-01-01T00:00:00Z",
+}
+"""What an agent says of its node."""
+CONDITION_ONLY = "may write the condition NetworkUnavailable of its Node and nothing else"
+NOT_ITS_LABELS = "may write a condition of its Node, not its labels"
+
+
+def node_status(name: str, *conditions: dict[str, Any], **fields: Any) -> str:
+    """What an agent would apply to a Node's status."""
+    status = {"conditions": [UP, *conditions], **fields.pop("status", {})}
+    meta = {"name": name, **fields}
+    return json.dumps({"apiVersion": "v1", "kind": "Node", "metadata": meta, "status": status})
+
+
+def test_an_agent_says_that_its_own_nodes_network_is_up(deployed: Cluster) -> None:
+    here, there = deployed.workers()
+    agent = agent_on(deployed, here)
+    assert "applied" in deployed.kubectl(*tell(agent), stdin=node_status(here))
+    said = deployed.refusal(*tell(agent), stdin=node_status(there))
+    sentence = f'podnet-agent of node "{here}" may not write an object of node "{there}"'
+    assert sentence in said
+
+
+@pytest.mark.parametrize(
+    ("conditions", "fields", "sentence"),
+    [
+        pytest.param([], {"labels": {"a": "b"}}, NOT_ITS_LABELS, id="labels"),
+        pytest.param([], {"annotations": {"a": "b"}}, NOT_ITS_LABELS, id="annotations"),
+        pytest.param([], {"finalizers": ["example.test/a"]}, NOT_ITS_LABELS, id="finalizers"),
+        pytest.param(
+            [{"type": "Ready", "status": "False"}], {}, CONDITION_ONLY, id="whether it is ready"
+        ),
+        pytest.param(
+            [{"type": "Mine", "status": "True"}], {}, CONDITION_ONLY, id="a condition of its own"
+        ),
+        pytest.param([], {"status": {"capacity": {"a.b/c": "1"}}}, CONDITION_ONLY, id="capacity"),
+        pytest.param(
+            [],
+            {"status": {"addresses": [{"type": "InternalIP", "address": "192.0.2.1"}]}},
+            CONDITION_ONLY,
+            id="addresses",
+        ),
+    ],
+)
+def test_an_agent_writes_nothing_else_of_its_node(
+    deployed: Cluster,
+    conditions: list[dict[str, Any]],
+    fields: dict[str, Any],
+    sentence: str,
+) -> None:
+    """Who could label a node would draw Pods to it, with all that those may."""
+    here, _ = deployed.workers()
+    wanted = node_status(here, *conditions, **fields)
+    assert sentence in deployed.refusal(*tell(agent_on(deployed, here)), stdin=wanted)
+
+
+def test_an_agent_with_every_right_writes_nothing_of_a_node_but_that_condition(
+    deployed: Cluster, almighty: None
+) -> None:
+    here, _ = deployed.workers()
+    agent = agent_on(deployed, here)
+
+    def said(*words: str) -> str:
+        text = deployed.refusal(*agent, *words)
+        return "" if "cannot" in text else text
+
+    label = until(lambda: said("label", "node", here, "a=b"), "an answer of the policy", 20)
+    assert "may only update a status, not UPDATE nodes" in label
+    drop = '{"status": {"images": null}}'
+    patch = ("patch", "node", here, "--subresource=status", "--type=merge", "-p")
+    assert CONDITION_ONLY in said(*patch, drop)
+    assert CONDITION_ONLY in said(*patch, '{"status": {"conditions": []}}')
