@@ -8,7 +8,7 @@ from subprocess import CompletedProcess
 
 import pytest
 
-from support.containerd import CONFIG, Containerd
+from support.containerd import Containerd
 from support.host import Host, until
 from support.podnet import Podnet
 from support.runtime import Runtime
@@ -145,13 +145,10 @@ def doctor(node: Host) -> tuple[str, str]:
     return found["verdict"], found["command"]
 
 
-def test_a_containerd_takes_it_up_at_once_and_lets_it_go(
-    node: Host, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_containerd_takes_it_up_at_once_and_lets_it_go(node: Host) -> None:
     """S31, with Debian's containerd: it reloads on a rename in the folder that it watches."""
-    monkeypatch.setattr("support.containerd.SETTINGS", f'root = "/run/containerd-data"\n{SAYS}')
-    containerd = Containerd(node)
-    assert CONFIG and not is_ready(containerd)
+    containerd = Containerd(node, f'root = "/run/containerd-data"\n{SAYS}')
+    assert not is_ready(containerd)
     with answering(node, 200):
         assert appear(node) == ""
     until(lambda: is_ready(containerd), "containerd to have a network")

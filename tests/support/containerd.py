@@ -16,7 +16,7 @@ CONTAINERD, CTR = Path("/usr/bin/containerd"), Path("/usr/bin/ctr")
 SOCKET, LOG, CONFIG = (
     "/run/containerd/containerd.sock",
     "/run/containerd.log",
-    "/run/containerd.toml",
+    "/etc/containerd/config.toml",
 )
 AGENT = (str(Path(sys.executable).with_name("podnet-agent")), "serve", "--containerd", SOCKET)
 """An agent that runs containers by it."""
@@ -33,9 +33,10 @@ restrict_oom_score_adj = true
 class Containerd:
     """A containerd that runs in `host` until the host is closed, or until it is killed."""
 
-    def __init__(self, host: Host) -> None:
+    def __init__(self, host: Host, settings: str = SETTINGS) -> None:
         self.host = host
-        host.path(CONFIG).write_text(SETTINGS)
+        host.path(CONFIG).parent.mkdir(exist_ok=True)
+        host.path(CONFIG).write_text(settings)
         self.start()
 
     def start(self) -> None:

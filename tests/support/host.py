@@ -116,6 +116,23 @@ class Host:
         self._keeper.wait()
         self._keeper.stdout.close()
 
+    def wipe(self, *folders: str) -> None:
+        """What a reboot takes: processes, rules, links but for eth0, and these folders.
+
+        Other files stay, as on a disk.
+        """
+        script = (
+            "kill -KILL $(ps -eo pid= | grep -vwE '1|'$$);"
+            "for folder; do"
+            '  for mount in $(grep -oE " $folder(/[^ ]*)? " /proc/mounts | tac); do'
+            "    umount -l $mount; done; rm -rf $folder; done;"
+            "nft flush ruleset;"
+            "for link in $(ls /sys/class/net | grep -vwE 'lo|eth0'); do ip link del $link; done;"
+            "for family in -4 -6; do ip $family route flush proto 142; done;"
+            "sysctl -qw net.ipv4.ip_forward=0"
+        )
+        self.run(["sh", "-c", script, "sh", *folders], check=False)
+
     @property
     def netns_path(self) -> Path:
         """Its network namespace, as a file of the machine."""

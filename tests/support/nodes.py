@@ -41,17 +41,9 @@ class Node(Podnet):
         )
 
     def wipe(self) -> None:
-        """All that a reboot takes, but the cable: processes, mounts and files of /run, rules."""
+        """All that a reboot takes, but the cable."""
         self.kill()
-        script = (
-            "kill -KILL $(ps -eo pid= | grep -vwE '1|'$$);"
-            "for mount in $(grep -oE ' /run/(netns|podnet)[^ ]*' /proc/mounts | tac);"
-            " do umount -l $mount; done; rm -rf /run/netns /run/podnet; nft flush ruleset;"
-            "for link in $(ls /sys/class/net | grep -vwE 'lo|eth0'); do ip link del $link; done;"
-            "for family in -4 -6; do ip $family route flush proto 142; done;"
-            "sysctl -qw net.ipv4.ip_forward=0"
-        )
-        self.host.run(["sh", "-c", script], check=False)
+        self.host.wipe("/run/netns", "/run/podnet")
         until(lambda: set(self.host.links()) == {"lo", "eth0"}, "a fresh machine")
 
 
