@@ -24,7 +24,7 @@ check: install ## format, lint, types, import contracts, unit tests: seconds, no
 	$(BIN)/lint-imports
 	$(BIN)/pytest tests/unit
 
-netns: install ## the kernel does what we meant: root, private network namespaces
+netns: install ## the kernel does what we meant: root, private network namespaces; where Go is, cnitool and crictl too
 	$(BIN)/pytest tests/netns
 
 crds: install ## crds/ from the models; a unit test fails when they differ

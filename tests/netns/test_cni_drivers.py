@@ -1,0 +1,207 @@
+"""The official drivers run Pods on podnet, and on the CNI project's plugins beside it."""
+
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from support.cni import bridge
+from support.cri import Cnitool, Cri
+from support.drivers import NoDrivers, built
+from support.host import Host, until
+from support.leaks import traces
+from support.podnet import Podnet
+from support.traffic import Place, icmp, reach, serve, tcp
+
+AGENT = (str(Path(sys.executable).with_name("podnet-agent")), "serve", "--cni")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def programs() -> None:
+    """cnitool and crictl, or why there are none."""
+    try:
+        built()
+    except NoDrivers as error:
+        pytest.skip(str(error))
+
+
+def foreign(cri: Cri) -> None:
+    """The plugins that podnet is compared with."""
+    network = bridge(masquerade=False)
+    cri.configure(
+        "20-foreign.conflist",
+        {"cniVersion": "1.0.0", "name": network.name, "plugins": network.plugins},
+    )
+
+
+@pytest.fixture
+def cri(host: Host) -> Cri:
+    """A containerd without a network."""
+    return Cri(host)
+
+
+@pytest.fixture
+def podnet(cri: Cri) -> Podnet:
+    """podnet is its network."""
+    podnet = Podnet(cri.host, AGENT)
+    podnet.agent()
+    until(cri.is_ready, f"containerd to have a network\n{podnet.log()}", 10)
+    return podnet
+
+
+@pytest.mark.parametrize("plugin", ["podnet", "foreign"])
+def test_containers_of_a_pod_share_a_network_and_pods_reach_each_other(
+    cri: Cri, plugin: str, request: pytest.FixtureRequest
+) -> None:
+    if plugin == "podnet":
+        request.getfixturevalue("podnet")
+    else:
+        foreign(cri)
+    cri.remove(cri.run("first", alone=True).id)  # what stays is made with the first
+    before = traces(cri.host)
+    one, two = cri.run("one", (8080, 80)), cri.run("two")
+    assert one.ip != two.ip
+    assert cri.fetch(one, "127.0.0.1") == "one"
+    assert cri.fetch(one, two.ip) == "two"
+    assert cri.fetch(two, one.ip) == "one"
+    assert cri.logs(one) == "one serves"
+    node = "10.88.0.1" if plugin == "foreign" else "172.17.0.1"
+    assert cri.fetch(two, f"{node}:8080") == "one"
+    there = traces(cri.host)
+    assert {"links", "namespaces", "results"} <= {
+        kind for kind in there if there[kind] != before[kind]
+    }
+    cri.remove(one.id, two.id)
+    assert cri.pods() == {}
+    until_same(cri.host, before)
+
+
+# --- cnitool: every verb ---
+
+
+def test_cnitool_adds_checks_and_deletes(cri: Cri, podnet: Podnet) -> None:
+    tool, netns = Cnitool(cri.host, "podnet"), namespace(cri.host, "tool")
+    tool.run("status", netns)
+    before = traces(cri.host)
+    result = tool.add(netns, portMappings=[{"hostPort": 8080, "containerPort": 80}])
+    assert result["cniVersion"] == "1.1.0"
+    (address,) = [ip["address"].split("/")[0] for ip in result["ips"]]
+    reach(Place(cri.host, netns), icmp(result["ips"][0]["gateway"]))
+    with serve(Place(cri.host, netns), 80, name="tool"):
+        reach(Place(cri.host), tcp(address, 80))
+        reach(Place(cri.host), tcp("172.17.0.1", 8080))
+    tool.run("check", netns)
+    cri.host.run(["ip", "address", "flush", "dev", "eth0"], netns=netns)
+    refused = tool.run("check", netns, check=False)
+    assert (refused.returncode, "address" in refused.stderr) == (1, True)
+    for _ in range(3):
+        tool.run("del", netns)
+    until_same(cri.host, before)
+
+
+def test_cnitool_collects_what_is_left(cri: Cri, podnet: Podnet) -> None:
+    """It says that nothing is valid only by DEL of all it knows; GC itself names nothing then."""
+    tool = Cnitool(cri.host, "podnet")
+    spaces = [namespace(cri.host, f"tool{number}") for number in range(3)]
+    before = traces(cri.host)
+    for netns in spaces:
+        tool.add(netns)
+    tool.run("gc", spaces[0])
+    until_same(cri.host, before)
+
+
+def test_cnitool_is_told_why_nothing_can_be_added(cri: Cri, podnet: Podnet) -> None:
+    """S29: without an agent ADD, CHECK and STATUS fail at once, DEL and GC are done later."""
+    tool, netns = Cnitool(cri.host, "podnet"), namespace(cri.host, "tool")
+    before = traces(cri.host)
+    tool.add(netns)
+    podnet.kill()
+    for verb in ("status", "check", "add"):
+        assert "agent" in tool.run(verb, netns, check=False).stderr
+    tool.run("del", netns)
+    assert len(traces(cri.host)["queue"]) == 1
+    podnet.agent()
+    until_same(cri.host, before)
+
+
+# --- what ends in the middle, and the node that is booted ---
+
+ROUNDS = 20
+STEP_SECONDS = 0.006
+"""Between one round's end and the next one's: making a Pod takes some 20 of them."""
+
+
+@pytest.mark.timeout(200)
+def test_containerd_killed_in_the_middle_leaks_nothing(cri: Cri, podnet: Podnet) -> None:
+    """S36: while a Pod is made and another one removed; one that stands is not touched."""
+    kept = cri.run("kept")
+    before = traces(cri.host)
+    for number in range(ROUNDS):
+        gone = cri.run("gone", alone=True)
+        begun = cri.begin("runp", cri.file("new")), cri.begin("stopp", gone.id)
+        time.sleep(number * STEP_SECONDS)
+        cri.stop()
+        for each in begun:
+            each.wait()
+        cri.start()
+        cri.remove(*(key for key in cri.pods() if key != kept.id))
+        until_same(cri.host, before)
+    assert cri.fetch(kept, kept.ip) == "kept"
+
+
+@pytest.mark.timeout(200)
+def test_an_agent_killed_in_the_middle_leaks_nothing(cri: Cri, podnet: Podnet) -> None:
+    """S3, S29: a Pod that was refused is made again, as the kubelet does."""
+    kept = cri.run("kept")
+    before = traces(cri.host)
+    for number in range(ROUNDS):
+        gone = cri.run("gone", alone=True)
+        begun = cri.begin("runp", cri.file("new")), cri.begin("stopp", gone.id)
+        time.sleep(number * STEP_SECONDS)
+        podnet.kill()
+        for each in begun:
+            each.wait()
+        podnet.agent()
+        new = cri.run("new", attempt=1, alone=True)
+        assert len({kept.ip, gone.ip, new.ip}) == 3
+        reach(new.place, icmp(kept.ip))
+        cri.remove(*(key for key in cri.pods() if key != kept.id))
+        until_same(cri.host, before)
+    assert cri.fetch(kept, kept.ip) == "kept"
+
+
+@pytest.mark.timeout(200)
+def test_a_node_that_is_booted_again_and_again_loses_no_address(cri: Cri, podnet: Podnet) -> None:
+    """S1: the kubelet finds its Pods dead, removes them and makes others."""
+    cri.remove(cri.run("first", alone=True).id)
+    before = traces(cri.host)
+    for _ in range(ROUNDS):
+        pods = [cri.run(name, alone=True) for name in ("one", "two")]
+        podnet.kill()
+        cri.reboot()
+        podnet.agent()
+        cri.start()
+        assert cri.pods().keys() == {pod.id for pod in pods}
+        cri.remove(*cri.pods())
+        until_same(cri.host, before)
+    one, two = cri.run("one"), cri.run("two")
+    assert cri.fetch(one, two.ip) == "two"
+
+
+def until_same(host: Host, before: dict[str, list[str]]) -> None:
+    """Wait until nothing but what was there is there; links of DELs follow after some ms."""
+
+    def difference() -> dict[str, set[str]]:
+        after = traces(host)
+        return {kind: set(after[kind]) ^ set(before[kind]) for kind in before}
+
+    with suppress(AssertionError):
+        until(lambda: not any(difference().values()), "no difference", 2)
+    assert not any((found := difference()).values()), {k: v for k, v in found.items() if v}
+
+
+def namespace(host: Host, name: str) -> str:
+    host.run(["ip", "netns", "add", name])
+    return f"/run/netns/{name}"
