@@ -355,3 +355,22 @@ def test_a_second_agent_is_refused_and_the_first_goes_on(podnet: Podnet) -> None
         " `podnet down` ends it with all that it built\n"
     )
     podnet.up(sandbox("web"))
+
+
+def test_a_pin_that_is_mounted_once_more_is_named_and_goes_when_it_can(podnet: Podnet) -> None:
+    """As in a container that sees its own root in a folder of the node's."""
+    podnet.agent()
+    podnet.apply(sandbox("web", FOREVER))
+    wait_ready(podnet, "psb/web")
+    host, twin = podnet.host, "/run/twin"
+    identity = podnet.json("get", "psb", "web")["status"]["sandboxID"]
+    host.run(["mkdir", twin])
+    host.run(["mount", "--rbind", "/run/podnet", twin])
+    host.run(["mount", "--make-rprivate", twin])
+    podnet.run("delete", "psb", "web", "--wait=false")
+    folder = f"/run/podnet/sandboxes/{identity}"
+    until(lambda: "can't be removed: Device or resource busy" in podnet.why_not("web"), "a word")
+    assert f"`grep {folder} /proc/self/mountinfo`" in podnet.why_not("web")
+    host.run(["umount", "--recursive", "--lazy", twin])
+    until(lambda: not host.path(folder).exists(), "it to be gone", 15)
+    until(lambda: podnet.run("get", "psb", "web", check=False).returncode, "no object", 5)
