@@ -3,17 +3,17 @@
 import argparse
 import os
 import sys
-from collections.abc import Callable, Iterator
 from subprocess import SubprocessError
 
 from bench import cni, cni_full, cni_path, counts, crowd, size, whole, wire
 from bench.hosts import script
-from bench.row import Missing, Row, table
+from bench.report import Measurements, collect, show
+from bench.row import Missing
 from podnet_cli.client import Failure
 from support.guard import changes, machine_state
 from support.host import Host, HostError
 
-MEASUREMENTS: dict[str, Callable[[int | None], Iterator[Row]]] = {
+MEASUREMENTS: Measurements = {
     "wire": wire.measure,
     "run": whole.measure_run,
     "crowd": crowd.measure,
@@ -49,22 +49,11 @@ def main() -> int:
             print(script(host, "bench.wire", "profile", 0, options.rounds or 500))
         return 0
     before = machine_state()
-    rows: list[Row] = []
-    missing: list[Missing] = []
-    for name, measure in MEASUREMENTS.items():
-        if name in options.only:
-            print(f"{name} ...", file=sys.stderr)
-            try:
-                rows += measure(options.rounds)
-            except (HostError, Failure, AssertionError, OSError, SubprocessError) as error:
-                missing.append(Missing(name, str(error)))
-    print(table(rows))
-    print("\n".join(row.json() for row in rows))
+    failures = (HostError, Failure, AssertionError, OSError, SubprocessError)
+    rows, missing = collect(MEASUREMENTS, options.only, options.rounds, failures)
     if difference := changes(before, machine_state()):
         missing.append(Missing("bench", f"it changed this machine: {difference}"))
-    for each in missing:
-        print(f"{each.name} could not be measured: {each.why}", file=sys.stderr)
-    return 1 if missing else 0
+    return show(rows, missing)
 
 
 if __name__ == "__main__":

@@ -39,10 +39,11 @@ def on_node(node: str, *argv: str) -> str:
 
 
 def resident(node: str, program: str) -> float:
-    """MiB of a Python program of a node, by what its command line ends in."""
-    script = f"for p in $(pgrep -f {program}); do cat /proc/$p/status; done"
+    """MiB of a Python program of a node, by what is in its command line; 0 where it is not."""
+    pattern = f"[{program[0]}]{program[1:]}"  # which the script's own command line is not
+    script = f"for p in $(pgrep -f {pattern}); do cat /proc/$p/status; done"
     found = re.findall(r"VmRSS:\s+(\d+)", on_node(node, "bash", "-c", script))
-    return max(int(kib) for kib in found) / 1024
+    return max(map(int, found), default=0) / 1024
 
 
 @contextmanager
@@ -145,8 +146,8 @@ def measure_routes(kube: Kube, nodes: Sequence[str]) -> Iterator[Row]:
             time.sleep(QUIET_SECONDS)  # what agents still say of what was before
             writes = agents_writes(kube)
             asked = {}
-            for number, cidr in enumerate(cidrs):
-                asked[str(cidr)] = _make_share(kube, f"simulated-{number}", number, cidr)
+            for number, (cidr, address) in enumerate(zip(cidrs, _free_addresses(), strict=False)):
+                asked[str(cidr)] = _make_share(kube, f"simulated-{number}", cidr, address)
             late = [
                 came - asked[cidr]
                 for monitor in followed
@@ -173,7 +174,7 @@ def measure_routes(kube: Kube, nodes: Sequence[str]) -> Iterator[Row]:
     )
 
 
-def _make_share(kube: Kube, node: str, number: int, cidr: IPv4Network) -> float:
+def _make_share(kube: Kube, node: str, cidr: IPv4Network, address: IPv4Address) -> float:
     """The share and, as its agent would write it, the way there; when it was asked for."""
     body = {
         "apiVersion": "podnet.dev/v1alpha1",
@@ -183,26 +184,19 @@ def _make_share(kube: Kube, node: str, number: int, cidr: IPv4Network) -> float:
     }
     asked = time.time()
     made = kube.ask("POST", SHARE_PATH, body)
-    address = str(_link_address(number))
-    status = {"status": {"nodeAddresses": [address], "addressesUsed": 0}}
+    status = {"status": {"nodeAddresses": [str(address)], "addressesUsed": 0}}
     name = made["metadata"]["name"]
     kube.raw("PATCH", f"{SHARE_PATH}/{name}/status", status, "application/merge-patch+json")
     return asked
 
 
-def _link_address(number: int) -> IPv4Address:
-    """One of the nodes' own link that nobody has."""
-    inspect = [
-        "docker",
-        "network",
-        "inspect",
-        "kind",
-        "--format",
-        "{{range .IPAM.Config}}{{.Subnet}} {{end}}",
-    ]
+def _free_addresses() -> Iterator[IPv4Address]:
+    """Of the nodes' own link, from its end: docker gives away its beginning."""
+    template = "{{range .IPAM.Config}}{{.Subnet}} {{end}}"
+    inspect = ["docker", "network", "inspect", "kind", "--format", template]
     said = subprocess.run(inspect, check=True, capture_output=True, text=True).stdout
     link = next(IPv4Network(each) for each in said.split() if ":" not in each)
-    return link[-2 - number]
+    return (link[-2 - number] for number in range(link.num_addresses - 2))
 
 
 def measure_fleet(kube: Kube, nodes: Sequence[str], worker: str) -> Iterator[Row]:
