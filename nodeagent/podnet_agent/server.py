@@ -4,21 +4,19 @@ docs/architecture.md has the table of requests. The socket is root's alone (0600
 is asked of the kernel as well.
 """
 
-import socket
-import struct
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 
 from aiohttp import web
 
 from podnet.errors import Conflict, PodNetError
+from podnet_agent.cni.door import is_root
 from podnet_agent.handlers import ContainerHandlers, ObjectHandlers, refusal
 from podnet_agent.leaks import Leaks
 from podnet_agent.service import Service
 
 BODY_BYTES = 12 << 20
 """A request's size at most: manifests of 10 MB, quoted as JSON."""
-_UCRED = struct.Struct("3i")
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -76,8 +74,5 @@ async def _errors(request: web.Request, handler: Handler) -> web.StreamResponse:
 
 def _only_root(request: web.Request) -> None:
     connection = request.transport.get_extra_info("socket") if request.transport else None
-    if connection is None:
-        return
-    credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
-    if _UCRED.unpack(credentials)[1] != 0:
+    if connection is not None and not is_root(connection):
         raise Conflict("the agent's socket is root's: run the command as root")

@@ -35,6 +35,7 @@ PAUSE_SECONDS = 0.1
 """How long nobody is let in after the process had no file descriptor for one."""
 _EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 _UCRED = struct.Struct("3i")
+"""What SO_PEERCRED gives: process, user, group (unix(7))."""
 
 Look = Callable[[Sequence[Netns]], Awaitable[Observed]]
 
@@ -164,7 +165,7 @@ class _Visitor:
             return self._wait(self.look)
         except ConnectionError:
             return self._end()
-        if begin == http.BEGINNING and _is_root(self._connection):
+        if begin == http.BEGINNING and is_root(self._connection):
             return self._read()
         self._rest()
         return self._hand_over(self._connection)
@@ -222,7 +223,8 @@ def _has_left(connection: socket.socket) -> bool:
     return any(events & select.POLLHUP for _, events in poll.poll(0))
 
 
-def _is_root(connection: socket.socket) -> bool:
+def is_root(connection: socket.socket) -> bool:
+    """Whether root is at the other end, as the kernel says."""
     credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
     user: int = _UCRED.unpack(credentials)[1]
     return user == 0
