@@ -8,7 +8,7 @@ from typing import Any, Literal, get_args
 from podnet.attachment import IFNAME, IFNAME_BYTES
 from podnet.cni import config
 from podnet.cni.config import VERSIONS, Config
-from podnet.cni.error import CniError, bad_config, bad_environment
+from podnet.cni.error import NEWEST, CniError, bad_config, bad_environment
 
 Verb = Literal["ADD", "DEL", "CHECK", "GC", "STATUS", "VERSION"]
 
@@ -102,7 +102,7 @@ def version_asked(stdin: bytes) -> str:
     try:
         return config.version_of(config.decoded(stdin))
     except CniError:
-        return VERSIONS[-1]
+        return NEWEST
 
 
 def version_body(version: str) -> dict[str, Any]:
@@ -135,9 +135,9 @@ def _refuse_names(container_id: str, ifname: str) -> None:
 def _offered(stdin: bytes) -> str:
     """VERSION is answered in the caller's own; a caller that says nothing hears the newest."""
     if not stdin.strip():
-        return VERSIONS[-1]
+        return NEWEST
     offered = config.decoded(stdin).get("cniVersion")
-    return offered if isinstance(offered, str) and offered in VERSIONS else VERSIONS[-1]
+    return offered if isinstance(offered, str) and offered in VERSIONS else NEWEST
 
 
 def _pod(text: str) -> Pod | None:

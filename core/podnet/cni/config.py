@@ -11,9 +11,9 @@ from typing import Any
 
 from podnet.addresses import IPAddress
 from podnet.attachment import MAC, PublishedPort
-from podnet.cni.error import CniError, Code, bad_config
+from podnet.cni.error import NEWEST, CniError, Code, bad_config
 
-VERSIONS = ("0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0")
+VERSIONS = ("0.3.0", "0.3.1", "0.4.0", "1.0.0", NEWEST)
 """What is spoken, oldest first. Before them a result had one address a family and no interfaces."""
 LARGEST_BYTES = 1 << 20
 """Of a configuration: prevResult of a long chain takes some ten kilobytes."""

@@ -7,7 +7,7 @@ from typing import Any
 from podnet.addresses import IPAddress, gateway, mac_for
 from podnet.attachment import Attachment
 from podnet.cni.call import Call
-from podnet.cni.error import CniError, Code
+from podnet.cni.error import NEWEST, CniError, Code
 from podnet.desired import ways
 from podnet.network import Network
 
@@ -37,7 +37,7 @@ def _list(body: Mapping[str, Any], key: str) -> Sequence[Body]:
 
 def _interfaces(call: Call, network: Network, attachment: Attachment) -> Iterator[Body]:
     """The namespace by the runtime's own path: plugins behind ours compare it with theirs."""
-    mtu = {"mtu": network.pod_mtu} if call.config.version == "1.1.0" else {}
+    mtu = {"mtu": network.pod_mtu} if call.config.version == NEWEST else {}  # it brought the field
     yield {"name": network.bridge, "mac": mac_for(gateway(network.pod_cidrs[0])), **mtu}
     yield {"name": attachment.host_end, **mtu}
     yield {
