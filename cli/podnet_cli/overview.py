@@ -32,10 +32,7 @@ NETWORK_HEADINGS = ("NETWORK", "BACKEND", "SUBNETS", "READY", "USED")
 
 def of_cluster(nodes: Sequence[Body], pods: Sequence[Body], objects: Sequence[Body]) -> Overview:
     """From the cluster's Nodes, the Pods of podnet-system, and every object of podnet's kinds."""
-    networks, shares, sandboxes = (
-        [body for body in objects if body["kind"] == kind]
-        for kind in ("PodNetwork", "NodeSubnet", "PodSandbox")
-    )
+    networks, shares, sandboxes = _by_kind(objects)
     known = sorted(_called(AGENT, pods), key=lambda pod: pod_state(pod) == "Running")
     agents = {pod["spec"].get("nodeName", ""): pod for pod in known}
     operators = list(_called(OPERATOR, pods))
@@ -60,10 +57,7 @@ def of_cluster(nodes: Sequence[Body], pods: Sequence[Body], objects: Sequence[Bo
 
 def of_machine(machine: str, agent: Body, objects: Sequence[Body]) -> Overview:
     """From what the agent of this machine, or of this node of a cluster, has."""
-    networks, shares, sandboxes = (
-        [body for body in objects if body["kind"] == kind]
-        for kind in ("PodNetwork", "NodeSubnet", "PodSandbox")
-    )
+    networks, shares, sandboxes = _by_kind(objects)
     own = [share for share in shares if share["spec"]["nodeName"] == machine]
     return Overview(
         f"agent {agent['version']}, process {agent['pid']}",
@@ -101,6 +95,14 @@ def pod_state(pod: Body) -> str:
     phase = str(status.get("phase", "Pending"))
     ready = condition(pod, "Ready").get("status") == "True"
     return "NotReady" if phase == "Running" and not ready else phase
+
+
+def _by_kind(objects: Sequence[Body]) -> tuple[list[Body], list[Body], list[Body]]:
+    """Networks, shares, sandboxes."""
+    found: dict[str, list[Body]] = {"PodNetwork": [], "NodeSubnet": [], "PodSandbox": []}
+    for body in objects:
+        found[body["kind"]].append(body)
+    return found["PodNetwork"], found["NodeSubnet"], found["PodSandbox"]
 
 
 def _called(name: str, pods: Sequence[Body]) -> Iterator[Body]:
