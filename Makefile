@@ -36,11 +36,11 @@ bench: install ## how fast, beside the peers, in interleaved rounds
 bench-cni: install ## how fast as a CNI plugin, beside Debian's
 	$(BIN)/python -m bench --only cni cni-full cni-path counts
 
-kind-packages:
-	@$(MAKE) --no-print-directory packages PACKAGES="$(PACKAGES) $(KIND_PACKAGES)"
-
 bench-cluster: kind-deploy ## what podnet costs a cluster, beside Pods
 	@$(KIND)/in $(BIN)/python -m bench.cluster
+
+kind-packages:
+	@$(MAKE) --no-print-directory packages PACKAGES="$(PACKAGES) $(KIND_PACKAGES)"
 
 kind-up: kind-packages ## a real kind cluster of three nodes, made or left as it is; nothing of this machine changes
 	@$(KIND)/up
