@@ -11,6 +11,7 @@ import pytest
 
 from support.cluster import Cluster, why_not
 from support.guard import changes, machine_state
+from support.plane import Body, pair_of
 
 HERE = Path(__file__).parent
 FIRST_UP_SECONDS = 1800
@@ -62,6 +63,13 @@ def namespace(cluster: Cluster) -> Iterator[str]:
     cluster.kubectl("create", "namespace", name)
     yield name
     cluster.kubectl("delete", "namespace", name, "--wait=false")
+
+
+@pytest.fixture
+def pair(deployed: Cluster, namespace: str) -> tuple[Body, Body]:
+    """A sandbox on each worker, which is called as the worker is."""
+    first, second = pair_of(deployed, namespace)
+    return first, second
 
 
 def _steps_shown(config: pytest.Config) -> AbstractContextManager[None]:

@@ -1,33 +1,14 @@
 """A node whose firewall drops what is forwarded, as Docker's does; what doctor says in a Pod."""
 
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 
-from support.cluster import BUSYBOX, Cluster
+from support.cluster import Cluster
 from support.host import until
+from support.plane import Body
 
 HERE = ("--namespace", "podnet-system")
-
-
-@pytest.fixture
-def pair(deployed: Cluster, namespace: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """A sandbox on each worker."""
-    container = {"name": "main", "image": f"docker.io/{BUSYBOX}", "command": ["sleep", "1d"]}
-    for node in deployed.workers():
-        deployed.apply(
-            {
-                "apiVersion": "podnet.dev/v1alpha1",
-                "kind": "PodSandbox",
-                "metadata": {"name": node, "namespace": namespace},
-                "spec": {"nodeName": node, "containers": [container]},
-            }
-        )
-    here = ("--namespace", namespace)
-    deployed.kubectl("wait", *here, "--for=condition=Ready", "psb", "--all", "--timeout=60s")
-    first, second = deployed.get("psb", *here)["items"]
-    return first, second
 
 
 @pytest.fixture(params=["iptables-nft", "iptables-legacy"])
@@ -60,7 +41,7 @@ def pod_of(cluster: Cluster, node: str) -> str:
 
 def test_a_node_that_drops_gets_its_exceptions_by_its_own_iptables(
     deployed: Cluster,
-    pair: tuple[dict[str, Any], dict[str, Any]],
+    pair: tuple[Body, Body],
     dropping: tuple[str, str],
 ) -> None:
     node, command = dropping

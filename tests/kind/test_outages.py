@@ -33,15 +33,6 @@ CONTROL_PLANE = "podnet-control-plane"
 MANIFEST = "/etc/kubernetes/manifests/kube-apiserver.yaml"
 
 
-@pytest.fixture
-def pair(deployed: Cluster, namespace: str) -> tuple[Body, Body]:
-    """A sandbox on each worker."""
-    for node in deployed.workers():
-        deployed.apply(sandbox(node, namespace, node))
-    first, second = ready(deployed, namespace)
-    return first, second
-
-
 def share(body: Body) -> str:
     """The IPv4 share that a sandbox's address is of."""
     return f"{address(body).rpartition('.')[0]}.0/24"

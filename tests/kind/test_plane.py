@@ -7,7 +7,7 @@ import pytest
 
 from support.cluster import BUSYBOX, Cluster
 from support.host import until
-from support.plane import Body, address, container_address, gone, internal, ready, sandbox
+from support.plane import Body, address, container_address, gone, internal, pair_of
 
 WHO_ASKS = """mkdir -p /tmp/cgi-bin
 printf '#!/bin/sh\\necho; echo "$REMOTE_ADDR"\\n' > /tmp/cgi-bin/who
@@ -20,11 +20,7 @@ LINK = ("ip", "-json", "link", "show")
 @pytest.fixture
 def pair(deployed: Cluster, namespace: str) -> tuple[Body, Body]:
     """A sandbox on each worker, which say at port 8080 whom they see."""
-    for node in deployed.workers():
-        body = sandbox(node, namespace, node)
-        body["spec"]["containers"][0]["command"] = ["sh", "-ec", WHO_ASKS]
-        deployed.apply(body)
-    first, second = ready(deployed, namespace)
+    first, second = pair_of(deployed, namespace, ("sh", "-ec", WHO_ASKS))
     return first, second
 
 

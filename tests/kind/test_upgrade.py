@@ -2,40 +2,20 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 import pytest
 
-from support.cluster import AGENT_IMAGE, BUSYBOX, Cluster
+from support.cluster import AGENT_IMAGE, Cluster
 from support.cluster_traffic import place, probes
 from support.host import until
+from support.plane import Body
 from support.traffic import Flow, Stream, serve
 
 NEXT_IMAGE = "podnet/agent:next"
 ROLLOUT_SECONDS = 120
 PAUSE = 1000.0
 """Milliseconds that a busy machine may stand still: what is lost counts."""
-Sandbox = dict[str, Any]
 HERE = ("--namespace", "podnet-system")
-
-
-@pytest.fixture
-def pair(deployed: Cluster, namespace: str) -> tuple[Sandbox, Sandbox]:
-    """A sandbox on each worker, with a container."""
-    container = {"name": "main", "image": f"docker.io/{BUSYBOX}", "command": ["sleep", "1d"]}
-    for node in deployed.workers():
-        deployed.apply(
-            {
-                "apiVersion": "podnet.dev/v1alpha1",
-                "kind": "PodSandbox",
-                "metadata": {"name": node, "namespace": namespace},
-                "spec": {"nodeName": node, "containers": [container]},
-            }
-        )
-    here = ("--namespace", namespace)
-    deployed.kubectl("wait", *here, "--for=condition=Ready", "psb", "--all", "--timeout=60s")
-    first, second = deployed.get("psb", *here)["items"]
-    return first, second
 
 
 def agents(cluster: Cluster) -> dict[str, str]:
@@ -101,7 +81,7 @@ def shown(name: str, flows: dict[str, Flow]) -> str:
     return f"{name}: {'; '.join(words)}"
 
 
-def processes(cluster: Cluster, sandbox: Sandbox) -> list[tuple[int, str]]:
+def processes(cluster: Cluster, sandbox: Body) -> list[tuple[int, str]]:
     """First processes of its containers: pid as of its status, and when the kernel began it."""
     here = ("--namespace", sandbox["metadata"]["namespace"])
     now = cluster.get("psb", sandbox["metadata"]["name"], *here)
@@ -125,7 +105,7 @@ EVENTS: dict[str, Callable[[Cluster], None]] = {
 def test_no_packet_is_lost_and_no_connection_reset(
     deployed: Cluster,
     namespace: str,
-    pair: tuple[Sandbox, Sandbox],
+    pair: tuple[Body, Body],
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """S30. A thousand datagrams a second and a TCP connection, from one node to the other."""
@@ -150,9 +130,7 @@ def test_no_packet_is_lost_and_no_connection_reset(
     assert [processes(deployed, each) for each in pair] == before
 
 
-def test_the_probe_sees_a_loss(
-    deployed: Cluster, namespace: str, pair: tuple[Sandbox, Sandbox]
-) -> None:
+def test_the_probe_sees_a_loss(deployed: Cluster, namespace: str, pair: tuple[Body, Body]) -> None:
     """What the test above counts would be counted."""
     here, there = pair
     address = there["status"]["podIPs"][0]["ip"]

@@ -85,6 +85,15 @@ def ready(cluster: Cluster, namespace: str, *names: str, seconds: int = 60) -> l
     return items
 
 
+def pair_of(cluster: Cluster, namespace: str, command: tuple[str, ...] = FOREVER) -> list[Body]:
+    """A sandbox on each worker, called as it is, whose container runs that; Ready."""
+    for node in cluster.workers():
+        body = sandbox(node, namespace, node)
+        body["spec"]["containers"][0]["command"] = [*command]
+        cluster.apply(body)
+    return ready(cluster, namespace)
+
+
 def address(body: Body) -> str:
     """A sandbox's address."""
     return str(body["status"]["podIPs"][0]["ip"])
