@@ -11,8 +11,7 @@ import pytest
 from podnet.cni.config import ANNOTATION, ANNOTATIONS, VERSIONS
 from support.host import Host, until
 from support.manifests import manifest
-from support.podnet import Podnet
-from support.runtime import Pod, Refused, Runtime, request
+from support.runtime import Pod, Refused, Runtime, request, started
 from support.traffic import Place, blocked, icmp, reach, serve, tcp
 
 
@@ -20,9 +19,7 @@ from support.traffic import Place, blocked, icmp, reach, serve, tcp
 def shared() -> Iterator[Runtime]:
     """A host with an agent, for tests that leave it as it was."""
     with Host("cni") as host:
-        podnet = Podnet(host)
-        podnet.agent()
-        yield Runtime(podnet)
+        yield started(host)
 
 
 @pytest.fixture
@@ -35,9 +32,7 @@ def cni(shared: Runtime) -> Iterator[Runtime]:
 @pytest.fixture
 def own(host: Host) -> Runtime:
     """One of the test's own."""
-    podnet = Podnet(host)
-    podnet.agent()
-    return Runtime(podnet)
+    return started(host)
 
 
 def refusal(cni: Runtime, verb: str, pod: Pod | None, **config: Any) -> Refused:

@@ -2,13 +2,14 @@
 
 import sys
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from support.cni import bridge
-from support.cri import Cnitool, Cri
+from support.cri import Cnitool, Cri, Pod
 from support.drivers import NoDrivers, built
 from support.host import Host, until
 from support.leaks import traces
@@ -133,18 +134,24 @@ STEP_SECONDS = 0.006
 """Between one round's end and the next one's: making a Pod takes some 20 of them."""
 
 
+def cut(cri: Cri, end: Callable[[], None], seconds: float) -> Pod:
+    """End something so long after a Pod was begun and another's end too; that other one."""
+    gone = cri.run("gone", alone=True)
+    begun = cri.begin("runp", cri.file("new")), cri.begin("stopp", gone.id)
+    time.sleep(seconds)  # each round ends it at another step
+    end()
+    for each in begun:
+        each.wait()
+    return gone
+
+
 @pytest.mark.timeout(200)
 def test_containerd_killed_in_the_middle_leaks_nothing(cri: Cri, podnet: Podnet) -> None:
     """S36: while a Pod is made and another one removed; one that stands is not touched."""
     kept = cri.run("kept")
     before = traces(cri.host)
     for number in range(ROUNDS):
-        gone = cri.run("gone", alone=True)
-        begun = cri.begin("runp", cri.file("new")), cri.begin("stopp", gone.id)
-        time.sleep(number * STEP_SECONDS)
-        cri.stop()
-        for each in begun:
-            each.wait()
+        cut(cri, cri.stop, number * STEP_SECONDS)
         cri.start()
         cri.remove(*(key for key in cri.pods() if key != kept.id))
         until_same(cri.host, before)
@@ -157,12 +164,7 @@ def test_an_agent_killed_in_the_middle_leaks_nothing(cri: Cri, podnet: Podnet) -
     kept = cri.run("kept")
     before = traces(cri.host)
     for number in range(ROUNDS):
-        gone = cri.run("gone", alone=True)
-        begun = cri.begin("runp", cri.file("new")), cri.begin("stopp", gone.id)
-        time.sleep(number * STEP_SECONDS)
-        podnet.kill()
-        for each in begun:
-            each.wait()
+        gone = cut(cri, podnet.kill, number * STEP_SECONDS)
         podnet.agent()
         new = cri.run("new", attempt=1, alone=True)
         assert len({kept.ip, gone.ip, new.ip}) == 3

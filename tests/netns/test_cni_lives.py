@@ -1,21 +1,16 @@
 """CNI through what happens to a node: the agent or the runtime dies, namespaces go, bad input."""
 
-import signal
-import socket
 import sys
-import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from support.cni import PLUGINS
 from support.containerd import Containerd
 from support.host import Host, until
 from support.manifests import manifest
-from support.podnet import SOCKET, Podnet
-from support.runtime import QUEUE, Pod, Refused, Runtime, request
-from support.traffic import Place, icmp, reach, serve, tcp
+from support.podnet import Podnet
+from support.runtime import QUEUE, Pod, Runtime, request, started
+from support.traffic import icmp, reach, serve, tcp
 
 SHIM = Path(sys.executable).with_name("podnet-cni")
 WEB = {"runtimeConfig": {"portMappings": [{"hostPort": 8080, "containerPort": 80}]}}
@@ -23,23 +18,7 @@ WEB = {"runtimeConfig": {"portMappings": [{"hostPort": 8080, "containerPort": 80
 
 @pytest.fixture
 def cni(host: Host) -> Runtime:
-    podnet = Podnet(host)
-    podnet.agent()
-    return Runtime(podnet)
-
-
-@pytest.fixture(scope="module")
-def shared() -> Iterator[Runtime]:
-    """For what leaves no trace."""
-    with Host("cni") as host:
-        podnet = Podnet(host)
-        podnet.agent()
-        yield Runtime(podnet)
-
-
-def leaks(cni: Runtime) -> list[dict[str, str]]:
-    found: list[dict[str, str]] = cni.podnet.request("GET", "/leaks")[1]["leaks"]
-    return found
+    return started(host)
 
 
 def queue(cni: Runtime, name: str, data: bytes) -> Path:
@@ -69,7 +48,7 @@ def test_the_next_agent_adopts_what_is_attached(cni: Runtime) -> None:
         assert reach(other.place, tcp(gateway, 8080)).server == "pod"
     assert facts(cni, pod) == before
     cni.check(pod, result)
-    assert leaks(cni) == []
+    assert cni.leaks() == []
     cni.delete(pod)
     cni.delete(other)
     cni.is_empty()
@@ -141,7 +120,7 @@ def test_a_namespace_that_went_without_a_word_is_a_leak_until_the_next_start(cni
     stray, collected, stays = pods
     cni.end(stray, collected)
     until(lambda: len(cni.host_ends()) == 1, "pairs to go with their namespaces")
-    found = leaks(cni)
+    found = cni.leaks()
     assert [each["name"].split()[2] for each in found] == [
         stray.container_id,
         collected.container_id,
@@ -152,7 +131,7 @@ def test_a_namespace_that_went_without_a_word_is_a_leak_until_the_next_start(cni
     cni.podnet.apply(manifest('{"subnets": ["10.7.0.0/29"]}', "PodNetwork", "new"))  # it looks
     assert len(cni.host_ends()) == 1
     cni.collect(stray, stays)
-    assert len(leaks(cni)) == 1
+    assert len(cni.leaks()) == 1
     cni.podnet.restart()
     assert [each["sandboxID"] for each in cni.attachments()] == [stays.container_id]
     assert "nothing is left over" in cni.podnet.run("doctor", "--leaks").stdout
@@ -246,172 +225,11 @@ def test_leaks_are_told_by_containerds_own_list(host: Host) -> None:
     label = "io.cri-containerd.kind=sandbox"
     image = "docker.io/library/busybox:1"
     containerd.ctr("containers", "create", "--label", label, image, pod.container_id)
-    (leak,) = leaks(cni)
+    (leak,) = cni.leaks()
     assert leak["owner"] == "Pod/default/lost"
     assert leak["why"] == "the runtime has no such sandbox"
     cni.collect(pod)
-    assert leaks(cni) == []
+    assert cni.leaks() == []
     containerd.stop()
     answer = podnet.request("GET", "/leaks")[1]
     assert "containerd does not answer" in answer["runtimeNotAsked"]
-
-
-# --- chains ---
-
-
-def test_debians_plugins_work_behind_ours(cni: Runtime) -> None:
-    """`tuning` changes what we made, and CHECK of both holds; DEL goes the other way round."""
-    pod = cni.pod()
-    ours = cni.config | {"cniVersion": "1.0.0"}
-    tuning = {"type": "tuning", "mtu": 1400, "sysctl": {"net.core.somaxconn": "500"}}
-    behind = {**ours, **tuning}
-    _, first = cni.run(SHIM, "ADD", pod, ours)
-    _, last = cni.run(PLUGINS / "tuning", "ADD", pod, behind | {"prevResult": first})
-    assert pod.interfaces()["eth0"]["mtu"] == 1400
-    for program, config in ((SHIM, ours), (PLUGINS / "tuning", behind)):
-        assert cni.run(program, "CHECK", pod, config | {"prevResult": last})[0] == 0
-    reach(pod.place, icmp(first["ips"][0]["gateway"]))
-    for program, config in ((PLUGINS / "tuning", behind), (SHIM, ours)):
-        assert cni.run(program, "DEL", pod, config | {"prevResult": last})[0] == 0
-    cni.is_empty()
-
-
-def test_bandwidth_finds_our_host_end_in_the_result(cni: Runtime) -> None:
-    """Also where this kernel can't limit: then it says so of the right interface."""
-    pod = cni.pod()
-    ours = cni.config | {"cniVersion": "1.0.0"}
-    limits = {"ingressRate": 10**9, "ingressBurst": 10**9}
-    behind = {**ours, "type": "bandwidth", **limits}
-    _, first = cni.run(SHIM, "ADD", pod, ours)
-    code, said = cni.run(
-        PLUGINS / "bandwidth", "ADD", pod, behind | {"prevResult": first}, check=False
-    )
-    host_end = first["interfaces"][1]["name"]
-    if code:
-        assert "create ingress qdisc" in said["msg"], said
-    else:
-        assert "tbf" in cni.host.run(["tc", "qdisc", "show", "dev", host_end]).stdout
-    cni.run(PLUGINS / "bandwidth", "DEL", pod, behind | {"prevResult": first}, check=False)
-    cni.delete(pod)
-    cni.is_empty()
-
-
-def test_ours_behind_another_adds_to_its_result(cni: Runtime) -> None:
-    pod = cni.pod()
-    before = {
-        "cniVersion": "1.1.0",
-        "interfaces": [{"name": "dummy0", "sandbox": pod.netns}],
-        "ips": [{"address": "10.9.0.2/24", "interface": 0}],
-        "dns": {"search": ["example.org"]},
-    }
-    result = cni.add(pod, prevResult=before)
-    assert [each["name"] for each in result["interfaces"]][0::3] == ["dummy0", "eth0"]
-    assert [each["interface"] for each in result["ips"]] == [0, 3]
-    cni.check(pod, result)
-
-
-# --- who asks, and how ---
-
-
-def test_a_runtime_that_gave_up_has_nothing_attached(cni: Runtime) -> None:
-    """S35: an ADD whose caller is gone before its turn is not begun; one that was, DEL ends."""
-    pods = cni.pods(30)
-    callers = []
-    for pod in pods:
-        caller = socket.socket(socket.AF_UNIX)
-        caller.connect(str(cni.host.path(SOCKET)))
-        caller.sendall(request("ADD", pod, cni.config))
-        callers.append(caller)
-    for caller in callers:
-        caller.close()
-    cni.status()
-    skipped = cni.podnet.log().count("did not wait for its ADD\n")
-    assert skipped > 0
-    assert len(cni.attachments()) <= len(pods) - skipped
-    for pod in pods:
-        cni.delete(pod)
-    cni.is_empty()
-
-
-BROKEN = {
-    "nothing": b"",
-    "no HTTP": b"POST /cni \r\n\r\n",
-    "half of a call": request("ADD", None, {"cniVersion": "1.1.0"})[:40],
-    "a body that ends early": request("ADD", None, {"cniVersion": "1.1.0"})[:-1],
-    "headers without end": b"POST /cni HTTP/1.0\r\n" + b"A: b\r\n" * 60000,
-    "1 MB of garbage": request("ADD", None, bytes(range(256)) * 4096),
-    "3 MB": b"POST /cni HTTP/1.0\r\nContent-Length: 3000000\r\n\r\n" + b"x" * 3000000,
-    "brackets": request("DEL", None, b"[" * 1000000),
-}
-
-
-@pytest.mark.parametrize("what", BROKEN)
-def test_the_agent_is_unharmed_by(shared: Runtime, what: str) -> None:
-    """S34."""
-    pid = shared.podnet.request("GET", "/version")[1]["pid"]
-    try:
-        data = shared.ask(BROKEN[what])
-    except (BrokenPipeError, ConnectionResetError):
-        data = b""  # it hung up on too much
-    if data and not data.startswith(b"HTTP/1.0 400"):
-        with pytest.raises(Refused) as raised:
-            shared.answer(data)
-        assert raised.value.code in (4, 5, 6)
-    assert shared.podnet.request("GET", "/version")[1]["pid"] == pid
-    assert shared.attachments() == []
-
-
-def test_one_who_says_nothing_keeps_nobody_waiting(shared: Runtime) -> None:
-    silent = [socket.socket(socket.AF_UNIX) for _ in range(50)]
-    for each in silent:
-        each.connect(str(shared.host.path(SOCKET)))
-        each.sendall(b"POST /cni HTTP/1.0\r\n")
-    begin = time.monotonic()
-    shared.status()
-    assert time.monotonic() - begin < 5
-    for each in silent:
-        each.close()
-
-
-def test_a_user_who_is_not_root_may_ask_nothing(shared: Runtime) -> None:
-    code = (
-        "import os, socket, sys\n"
-        "s = socket.socket(socket.AF_UNIX); os.setuid(65534)\n"
-        "try:\n s.connect(sys.argv[1])\nexcept PermissionError: print('refused')"
-    )
-    assert shared.host.python(code, SOCKET).stdout.strip() == "refused"
-
-
-def test_a_full_or_read_only_machine_refuses_and_recovers(cni: Runtime) -> None:
-    """S36: /proc/sys can't be written: nothing is left of the ADD, and the next one works."""
-    pod = cni.pod()
-    script = "mount --bind /proc/sys /proc/sys; mount -o remount,ro,bind /proc/sys"
-    cni.host.run(["sh", "-c", script])
-    with pytest.raises(Refused, match="mount /proc/sys") as raised:
-        cni.add(pod)
-    assert raised.value.code == 11
-    assert cni.attachments() == []
-    cni.host.run(["sh", "-c", "umount /proc/sys"])
-    cni.add(pod)
-    reach(Place(cni.host), icmp("172.17.0.2"))
-
-
-def test_the_agent_ends_while_it_adds_and_nothing_is_left(cni: Runtime) -> None:
-    """S3: killed in the middle of many; the runtime's DELs find nothing or undo the rest."""
-    for _ in range(5):
-        pods = cni.pods(10)
-        callers = []
-        for pod in pods:
-            caller = socket.socket(socket.AF_UNIX)
-            caller.connect(str(cni.host.path(SOCKET)))
-            caller.sendall(request("ADD", pod, cni.config))
-            callers.append(caller)
-        callers[2].recv(1)
-        cni.podnet._end(signal.SIGKILL)
-        cni.podnet.agent()
-        assert leaks(cni) == []
-        for pod in pods:
-            cni.delete(pod)
-        cni.is_empty()
-        for caller in callers:
-            caller.close()

@@ -203,16 +203,8 @@ def test_the_program_asks_the_agent_and_leaves_word_for_the_next(node: Host) -> 
     pod = runtime.pod()
 
     def call(verb: str, **config: object) -> CompletedProcess[str]:
-        environment = {
-            "CNI_COMMAND": verb,
-            "CNI_CONTAINERID": pod.container_id,
-            "CNI_NETNS": pod.netns,
-            "CNI_IFNAME": pod.ifname,
-            "CNI_ARGS": pod.args,
-            "CNI_PATH": PROGRAMS,
-        }
         text = json.dumps(runtime.config | config)
-        return node.run([PROGRAM], env=environment, input=text, check=False)
+        return node.run([PROGRAM], env=pod.environment(verb, PROGRAMS), input=text, check=False)
 
     result = json.loads(call("ADD").stdout)
     assert [each["name"] for each in result["interfaces"]][2] == "eth0" and pod.interfaces()

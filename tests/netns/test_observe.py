@@ -7,17 +7,14 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
-from pyroute2 import IPRoute
 
-from podnet.errors import Conflict, PodNetError
+from podnet.errors import PodNetError
 from podnet.objects import HOST, Netns, Veth
-from podnet.plan import Operation, Plan, plan
-from podnet_agent import dumps
-from podnet_agent.dumps import RouteFacts
-from podnet_agent.links import link, links
+from podnet.plan import Plan, plan
+from podnet_agent.links import links
 from podnet_agent.namespaces import entered, route_socket
 from support.host import Host, until
-from support.node import Node
+from support.node import Node, words
 from support.traffic import Place, icmp, reach, serve, tcp, udp
 from support.values import DUAL, NETWORK, V6, netns
 
@@ -26,11 +23,6 @@ V6_ONLY = replace(NETWORK, subnets=(V6,), pod_cidrs=(V6,))
 WEB, DB = netns("web"), netns("db")
 BEYOND = ("192.0.2.77", "2001:db8:77::77")
 """Addresses of the node that only a default route leads to."""
-
-
-def words(operations: tuple[Operation, ...]) -> list[str]:
-    """Each operation as `verb kind name`."""
-    return [f"{type(each).__name__} {each.what.key[0]} {each.what.key[2]}" for each in operations]
 
 
 # --- what was built ---
@@ -290,7 +282,7 @@ def test_damage_is_repaired_exactly(built: Node, damage: Damage) -> None:
     for command in damage.commands.split("; "):
         built.host.run(shlex.split(command), netns=WEB if damage.inside else None)
     done = built.reconcile()
-    assert (words(done.operations), done.conflicts) == (list(damage.repair), ())
+    assert (words(done), done.conflicts) == (list(damage.repair), ())
     assert built.plan() == Plan(())
     place = Place(built.host, WEB)
     for target in (
@@ -310,7 +302,7 @@ def test_the_table_comes_back_with_what_was_in_it(built: Node) -> None:
     """S13: somebody flushes all rules of the machine."""
     before = built.host.nft_json("-s", "list", "table", "inet", "podnet")
     built.host.run(["nft", "flush", "ruleset"])
-    assert any("ruleset" in word for word in words(built.reconcile().operations))
+    assert any("ruleset" in word for word in words(built.reconcile()))
     assert built.plan() == Plan(())
     after = built.host.nft_json("-s", "list", "table", "inet", "podnet")
     assert without_handles(after) == without_handles(before)
@@ -362,7 +354,7 @@ def test_links_with_new_names_are_taken_away_and_made_anew(host: Host) -> None:
         "ip link set vethpn1 name other1",
     ):
         host.run(shlex.split(command))
-    assert words(node.plan().operations)[:2] == ["Remove link other1", "Remove link other0"]
+    assert words(node.plan())[:2] == ["Remove link other1", "Remove link other0"]
     with pytest.raises(PodNetError, match="eth0 exists already"):  # until the old pair is swept
         node.reconcile()
     node.call("apply", ())
@@ -370,163 +362,6 @@ def test_links_with_new_names_are_taken_away_and_made_anew(host: Host) -> None:
     assert node.plan() == Plan(())
     assert not {"other0", "other1"} & set(host.links())
     reach(Place(host, WEB), icmp("172.17.0.3"))
-
-
-# --- what is foreign ---
-
-
-def test_a_foreign_link_in_a_bridges_place_is_named_and_left(host: Host) -> None:
-    host.run(["ip", "link", "add", "podnet0", "mtu", "1400", "type", "bridge"])
-    before = host.links()["podnet0"]
-    node = Node(host)
-    done = node.networks(DUAL)
-    (conflict,) = done.conflicts
-    assert str(conflict) == (
-        "link podnet0 exists and is not podnet's (a link of kind bridge, index"
-        f" {before['ifindex']}); PodNetwork/default spec.bridge.name wants it: remove it or choose"
-        " another name"
-    )
-    with pytest.raises(Conflict, match="link podnet0 is not podnet's"):
-        node.attach("web", DUAL)
-    assert host.links() == {"lo": host.links()["lo"], "podnet0": before}
-    assert host.ip_json("address", "show", "podnet0")[0]["addr_info"] == []
-    assert host.sysctl("net/ipv4/conf/podnet0/route_localnet") == "0"
-    assert not any("elem" in body for each in host.nft_json() for body in each.values())
-    host.run(["ip", "link", "del", "podnet0"])
-    assert "Add link podnet0" in words(node.reconcile().operations)
-    node.attach("web", DUAL)
-    assert node.plan() == Plan(())
-
-
-def test_a_foreign_link_in_a_pairs_place_is_named_and_left(host: Host) -> None:
-    node = Node(host)
-    node.networks(NETWORK)
-    node.attach("web")
-    host.run(["ip", "link", "del", "vethpn1"])
-    host.run(["ip", "link", "add", "vethpn1", "type", "veth", "peer", "name", "other"])
-    planned = node.plan(pods=False)
-    assert [str(conflict).partition(" (")[0] for conflict in planned.conflicts] == [
-        "link vethpn1 exists and is not podnet's"
-    ]
-    node.reconcile(pods=False)
-    assert host.links()["vethpn1"]["operstate"] == "DOWN"
-
-
-def test_a_foreign_interface_in_a_pod_ends_place_is_named_and_left(host: Host) -> None:
-    node = Node(host)
-    node.networks(NETWORK)
-    node.attach("web")
-    host.run(["ip", "link", "del", "vethpn1"])
-    host.run(["ip", "link", "add", "eth0", "type", "bridge"], netns=WEB)
-    (conflict,) = node.plan().conflicts
-    assert f"interface eth0 in {WEB} exists and is not podnet's (a link of kind bridge" in str(
-        conflict
-    )
-    node.reconcile()
-    (found,) = host.ip_json("address", "show", "eth0", netns=WEB)
-    assert found["linkinfo"]["info_kind"] == "bridge" and "UP" not in found["flags"]
-    assert found["addr_info"] == []
-    host.run(["ip", "link", "del", "eth0"], netns=WEB)
-    node.reconcile()
-    assert node.plan() == Plan(())
-
-
-def test_a_foreign_route_in_ours_place_is_named_and_left(host: Host) -> None:
-    node = Node(host)
-    node.networks(NETWORK)
-    node.attach("web")
-    host.run(["ip", "route", "replace", "default", "via", "172.17.0.9"], netns=WEB)
-    done = node.reconcile()
-    (conflict,) = done.conflicts
-    assert f"route 0.0.0.0/0 in {WEB} exists and is not podnet's (a route of protocol 3)" in str(
-        conflict
-    )
-    assert done.operations == ()
-    (found,) = host.ip_json("route", "show", "default", netns=WEB)
-    assert found["gateway"] == "172.17.0.9"
-
-
-def test_what_others_add_to_a_running_sandbox_is_theirs(host: Host) -> None:
-    node = Node(host)
-    node.networks(NETWORK)
-    node.attach("web")
-    for command in (
-        "ip address add 10.9.9.9/24 dev eth0",
-        "ip route add 10.8.0.0/16 via 172.17.0.1",
-        "ip link add own type bridge",
-        "sysctl -qw net.ipv4.conf.eth0.rp_filter=1",
-    ):
-        host.run(shlex.split(command), netns=WEB)
-    assert node.plan() == Plan(())
-
-
-def test_a_pod_end_that_was_given_another_name_keeps_it(host: Host) -> None:
-    """Somebody in the sandbox did it: the agent says what it misses and breaks nothing."""
-    node = Node(host)
-    node.networks(NETWORK)
-    node.attach("web")
-    for command in ("ip link set eth0 down", "ip link set eth0 name net1", "ip link set net1 up"):
-        host.run(shlex.split(command), netns=WEB)
-    with pytest.raises(PodNetError, match="eth0"):
-        node.reconcile()
-    (found,) = host.ip_json("address", "show", "net1", netns=WEB)
-    assert "UP" in found["flags"] and found["addr_info"][0]["local"] == "172.17.0.2"
-
-
-def test_nothing_is_put_into_an_interface_that_took_a_pod_ends_name(host: Host) -> None:
-    """The look was at the node alone: the kernel is who says that the name is taken."""
-    node = Node(host)
-    node.networks(NETWORK)
-    made = node.attach("web")
-    for command in (f"ip link del {made.host_end}", "ip -n podnet-web link add eth0 type bridge"):
-        host.run(shlex.split(command))
-    with pytest.raises(Conflict, match="eth0 exists already in /run/netns/podnet-web"):
-        node.reconcile(pods=False)
-    (found,) = host.ip_json("address", "show", "eth0", netns=WEB)
-    assert (found["operstate"], found["addr_info"]) == ("DOWN", [])
-
-
-def test_a_namespace_is_ours_by_the_id_in_its_name(host: Host) -> None:
-    """What a killed agent left goes; what a person called podnet-something stays."""
-    node = Node(host)
-    node.networks(NETWORK)
-    left, foreign = "podnet-0123456789ab", "podnet-experiment"
-    for name in (left, foreign):
-        host.run(["ip", "netns", "add", name])
-    empty = host.path("/run/netns/podnet-ba9876543210")
-    empty.touch()
-    assert words(node.reconcile().operations) == [
-        f"Remove namespace /run/netns/{empty.name}",
-        f"Remove namespace /run/netns/{left}",
-    ]
-    assert [each["name"] for each in host.ip_json("netns")] == [foreign]
-    assert not empty.exists()
-
-
-def test_links_named_like_ours_without_our_mark_stay(host: Host) -> None:
-    node = Node(host)
-    node.networks(NETWORK)
-    for command in (
-        "ip link add pn-1234 type bridge",
-        "ip link add vethpn77 type veth peer name vethpn78",
-        "ip route add 10.1.0.0/16 dev podnet0 proto static",
-    ):
-        host.run(shlex.split(command))
-    assert node.plan() == Plan(())
-
-
-def test_settings_are_given_back_once(host: Host) -> None:
-    """What podnet found is what it leaves; after that there is nothing left to do."""
-    node = Node(host)
-    node.networks(DUAL)
-    assert host.sysctl("net.ipv4.ip_forward") == "1"
-    gone = words(node.networks().operations)
-    assert {
-        "Remove sysctl net/ipv6/conf/all/forwarding",
-        "Remove sysctl net/ipv4/ip_forward",
-    } <= set(gone)
-    assert host.sysctl("net.ipv4.ip_forward") == "0"
-    assert node.plan() == Plan(())
 
 
 # --- what is gone already ---
@@ -589,111 +424,3 @@ def test_a_dump_that_was_interrupted_is_asked_for_again(host: Host) -> None:
 
         until(asked_again, "a dump that was interrupted", 10)
     busy.kill()
-
-
-# --- pyroute2 reads the same ---
-
-
-@pytest.fixture
-def crowded(host: Host) -> Host:
-    """A host with links, addresses and routes of many kinds."""
-    node = Node(host)
-    node.networks(replace(DUAL, hairpin=True))
-    node.attach("web", DUAL)
-    for command in (
-        "ip link add va type veth peer name vb",
-        "ip link set va up",
-        "ip link set vb up group 7",
-        "ip address add 10.0.0.1/24 dev va",
-        "ip address add 10.0.0.2 peer 10.0.0.3/32 dev va",
-        "ip address add 2001:db8::1/64 dev va",
-        "ip route add default via 10.0.0.9 metric 50",
-        "ip route add 10.2.0.0/16 nexthop via 10.0.0.8 nexthop via 10.0.0.9",
-        "ip route add unreachable 10.3.0.0/16",
-        "ip -6 route add 2001:db8:1::/48 via 2001:db8::9",
-        "ip route add 10.4.0.0/16 dev va table 100",
-    ):
-        host.run(shlex.split(command))
-    return host
-
-
-def test_pyroute2_reads_the_same_links(crowded: Host) -> None:
-    for place in (str(crowded.netns_path), str(crowded.path(WEB))):
-        with entered(Netns(place)), route_socket() as route:
-            ours = [each._asdict() for each in links(route)]
-            assert [each._asdict() for n in ours if (each := link(route, n["ifindex"]))] == ours
-        with pyroute2_in(place) as theirs:
-            assert ours == [link_of_pyroute2(each) for each in theirs.get_links()]
-
-
-def link_of_pyroute2(each: Any) -> dict[str, Any]:
-    """A link of pyroute2's as one of ours."""
-    info = each.get_nested("IFLA_LINKINFO") or each
-    port = info.get_attr("IFLA_INFO_SLAVE_DATA")
-    return {
-        "ifindex": each["index"],
-        "name": each.get_attr("IFLA_IFNAME"),
-        "up": bool(each["flags"] & 1),
-        "mtu": each.get_attr("IFLA_MTU"),
-        "mac": each.get_attr("IFLA_ADDRESS"),
-        "master": each.get_attr("IFLA_MASTER"),
-        "peer": each.get_attr("IFLA_LINK"),
-        "peer_nsid": each.get_attr("IFLA_LINK_NETNSID"),
-        "group": each.get_attr("IFLA_GROUP"),
-        "alias": each.get_attr("IFLA_IFALIAS") or "",
-        "kind": info.get_attr("IFLA_INFO_KIND") or "",
-        "hairpin": bool(port and port.get_attr("IFLA_BRPORT_MODE")),
-        "isolated": bool(port and port.get_attr("IFLA_BRPORT_ISOLATED")),
-    }
-
-
-def test_pyroute2_reads_the_same_addresses_and_routes(crowded: Host) -> None:
-    for place in (str(crowded.netns_path), str(crowded.path(WEB))):
-        with entered(Netns(place)), route_socket() as route:
-            addresses, routes = dumps.addresses(route), dumps.routes(route)
-        with pyroute2_in(place) as theirs:
-            assert [(each.ifindex, str(each.interface), each.scope) for each in addresses] == [
-                address_of_pyroute2(each) for each in theirs.get_addr()
-            ]
-            assert [plain(each) for each in routes] == [
-                route_of_pyroute2(each) for each in theirs.get_routes(table=254)
-            ]
-
-
-def address_of_pyroute2(each: Any) -> tuple[int, str, int]:
-    """Index, address with prefix length, scope."""
-    own = each.get_attr("IFA_LOCAL") or each.get_attr("IFA_ADDRESS")
-    return each["index"], f"{own}/{each['prefixlen']}", each["scope"]
-
-
-def plain(each: RouteFacts) -> tuple[object, ...]:
-    """A route of ours, its addresses as text."""
-    where, gateway = each.destination, each.gateway
-    return (
-        {4: 2, 6: 10}[where.version],
-        where.prefixlen,
-        str(where.network_address) if where.prefixlen else None,
-        str(gateway) if gateway else None,
-        *each[2:],
-    )
-
-
-def route_of_pyroute2(each: Any) -> tuple[object, ...]:
-    """The same of pyroute2's."""
-    (first, *_) = each.get_attr("RTA_MULTIPATH") or [{"oif": each.get_attr("RTA_OIF")}]
-    return (
-        each["family"],
-        each["dst_len"],
-        each.get_attr("RTA_DST"),
-        each.get_attr("RTA_GATEWAY"),
-        first["oif"],
-        each["proto"],
-        each["type"],
-        each.get_attr("RTA_PRIORITY") or 0,
-    )
-
-
-def pyroute2_in(place: str) -> IPRoute:
-    """pyroute2 on a socket of that namespace; by itself it would fork to open one."""
-    with entered(Netns(place)):
-        return IPRoute(fileno=route_socket().detach())

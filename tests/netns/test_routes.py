@@ -17,7 +17,7 @@ from podnet.network import Network
 from podnet.objects import HOST, Seen
 from podnet.plan import Add, Plan
 from support.host import Host
-from support.node import Node
+from support.node import Node, words
 from support.values import NODE, ROUTED, netns
 from support.wire import connect
 
@@ -41,14 +41,6 @@ def network(*peers: Peer) -> Network:
     assert unreached == ()
     nowhere = unknown_shares("default", ROUTED.subnets, ROUTED.pod_cidrs)
     return replace(ROUTED, routes=(*routes, *nowhere))
-
-
-def words(plan: Plan) -> list[str]:
-    """Which verb is done to which object."""
-    return [
-        " ".join((type(each).__name__, each.what.key[0], each.what.key[2]))
-        for each in plan.operations
-    ]
 
 
 def routes(host: Host, where: str | None = None) -> set[str]:

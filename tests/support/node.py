@@ -197,3 +197,10 @@ def main() -> None:
 
 if __name__ == "__main__":
     main()
+
+
+def words(plan: Plan) -> list[str]:
+    """Which verb is done to which object, as `verb kind name`."""
+    return [
+        f"{type(each).__name__} {each.what.key[0]} {each.what.key[2]}" for each in plan.operations
+    ]

@@ -57,6 +57,17 @@ class Pod:
             f"K8S_POD_INFRA_CONTAINER_ID={self.container_id};K8S_POD_UID=uid-of-{self.name}"
         )
 
+    def environment(self, verb: str, programs: str = "/usr/lib/cni") -> dict[str, str]:
+        """What a plugin is started with for it."""
+        return {
+            "CNI_COMMAND": verb,
+            "CNI_CONTAINERID": self.container_id,
+            "CNI_NETNS": self.netns,
+            "CNI_IFNAME": self.ifname,
+            "CNI_ARGS": self.args,
+            "CNI_PATH": programs,
+        }
+
     def interfaces(self) -> dict[str, Body]:
         """Its links by name, with addresses, but for lo; none where the namespace is gone."""
         if not self.host.path(self.netns.removeprefix("/var")).exists():
@@ -133,20 +144,17 @@ class Runtime:
         self, program: Path, verb: str, pod: Pod, config: Mapping[str, Any], *, check: bool = True
     ) -> tuple[int, Body]:
         """Run a plugin's program as a runtime does: its exit code and what it printed."""
-        environment = {
-            "CNI_COMMAND": verb,
-            "CNI_CONTAINERID": pod.container_id,
-            "CNI_NETNS": pod.netns,
-            "CNI_IFNAME": pod.ifname,
-            "CNI_ARGS": pod.args,
-            "CNI_PATH": "/usr/lib/cni",
-            "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
-        }
+        environment = pod.environment(verb) | {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}
         done = self.host.run([program], input=json.dumps(config), env=environment, check=False)
         body: Body = json.loads(done.stdout) if done.stdout.strip() else {}
         if check and done.returncode:
             raise Refused({"details": "", **body})
         return done.returncode, body
+
+    def leaks(self) -> list[dict[str, str]]:
+        """As `podnet doctor --leaks` has them."""
+        found: list[dict[str, str]] = self.podnet.request("GET", "/leaks")[1]["leaks"]
+        return found
 
     def ask(self, *parts: bytes) -> bytes:
         """Send bytes to the agent's socket and end; all that it answers."""
@@ -250,3 +258,10 @@ def codes(calls: Sequence[Any]) -> list[int]:
         except Refused as refused:
             found.append(refused.code)
     return found
+
+
+def started(host: Host) -> Runtime:
+    """The host's runtime, beside an agent that was just started."""
+    podnet = Podnet(host)
+    podnet.agent()
+    return Runtime(podnet)

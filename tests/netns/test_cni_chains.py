@@ -1,0 +1,70 @@
+"""Other plugins before and behind podnet in one chain."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from support.cni import PLUGINS
+from support.host import Host
+from support.runtime import Runtime, started
+from support.traffic import icmp, reach
+
+SHIM = Path(sys.executable).with_name("podnet-cni")
+WEB = {"runtimeConfig": {"portMappings": [{"hostPort": 8080, "containerPort": 80}]}}
+
+
+@pytest.fixture
+def cni(host: Host) -> Runtime:
+    return started(host)
+
+
+def test_debians_plugins_work_behind_ours(cni: Runtime) -> None:
+    """`tuning` changes what we made, and CHECK of both holds; DEL goes the other way round."""
+    pod = cni.pod()
+    ours = cni.config | {"cniVersion": "1.0.0"}
+    tuning = {"type": "tuning", "mtu": 1400, "sysctl": {"net.core.somaxconn": "500"}}
+    behind = {**ours, **tuning}
+    _, first = cni.run(SHIM, "ADD", pod, ours)
+    _, last = cni.run(PLUGINS / "tuning", "ADD", pod, behind | {"prevResult": first})
+    assert pod.interfaces()["eth0"]["mtu"] == 1400
+    for program, config in ((SHIM, ours), (PLUGINS / "tuning", behind)):
+        assert cni.run(program, "CHECK", pod, config | {"prevResult": last})[0] == 0
+    reach(pod.place, icmp(first["ips"][0]["gateway"]))
+    for program, config in ((PLUGINS / "tuning", behind), (SHIM, ours)):
+        assert cni.run(program, "DEL", pod, config | {"prevResult": last})[0] == 0
+    cni.is_empty()
+
+
+def test_bandwidth_finds_our_host_end_in_the_result(cni: Runtime) -> None:
+    """Also where this kernel can't limit: then it says so of the right interface."""
+    pod = cni.pod()
+    ours = cni.config | {"cniVersion": "1.0.0"}
+    limits = {"ingressRate": 10**9, "ingressBurst": 10**9}
+    behind = {**ours, "type": "bandwidth", **limits}
+    _, first = cni.run(SHIM, "ADD", pod, ours)
+    code, said = cni.run(
+        PLUGINS / "bandwidth", "ADD", pod, behind | {"prevResult": first}, check=False
+    )
+    host_end = first["interfaces"][1]["name"]
+    if code:
+        assert "create ingress qdisc" in said["msg"], said
+    else:
+        assert "tbf" in cni.host.run(["tc", "qdisc", "show", "dev", host_end]).stdout
+    cni.run(PLUGINS / "bandwidth", "DEL", pod, behind | {"prevResult": first}, check=False)
+    cni.delete(pod)
+    cni.is_empty()
+
+
+def test_ours_behind_another_adds_to_its_result(cni: Runtime) -> None:
+    pod = cni.pod()
+    before = {
+        "cniVersion": "1.1.0",
+        "interfaces": [{"name": "dummy0", "sandbox": pod.netns}],
+        "ips": [{"address": "10.9.0.2/24", "interface": 0}],
+        "dns": {"search": ["example.org"]},
+    }
+    result = cni.add(pod, prevResult=before)
+    assert [each["name"] for each in result["interfaces"]][0::3] == ["dummy0", "eth0"]
+    assert [each["interface"] for each in result["ips"]] == [0, 3]
+    cni.check(pod, result)
