@@ -100,7 +100,9 @@ def test_of_two_operators_one_writes_and_the_other_takes_over(
 ) -> None:
     """S38: a second one by accident; when the first ends, it goes on."""
     first = holder(deployed)
-    other = second_operator(deployed, deployed.workers()[0])
+    place = deployed.get(f"pod/{first}", "--namespace=podnet-system")["spec"]["nodeName"]
+    elsewhere = next(node for node in deployed.workers() if node != place)  # ports are the node's
+    other = second_operator(deployed, elsewhere)
     name = other["metadata"]["name"]
     here = (f"pod/{name}", "--namespace=podnet-system")
     try:

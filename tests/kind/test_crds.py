@@ -23,7 +23,7 @@ def kinds(cluster: Cluster) -> Cluster:
     return cluster
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def place(kinds: Cluster) -> Iterator[str]:
     """A namespace for sandboxes of every sort, and a network for a share of a node to come."""
     name = "test-crds"
