@@ -110,7 +110,8 @@ class Kube:
         try:
             yield arrivals
         finally:
-            stream.shutdown()
+            with contextlib.suppress(RuntimeError):  # the server has ended it already
+                stream.shutdown()
             thread.join()
 
 
@@ -120,17 +121,22 @@ class Arrivals:
     def __init__(self) -> None:
         self.reached: dict[str, float] = {}
         self.gone: set[str] = set()
+        self._ended = ""  # the watch; what was said last
         self._changed = threading.Condition()
 
     def read(self, stream: urllib3.BaseHTTPResponse, reached: Callable[[Body], bool]) -> None:
         """Follow a watch until it is shut."""
         rest = b""
+        last = b""
         with contextlib.suppress(urllib3.exceptions.HTTPError):  # shut in the middle
             for chunk in stream.stream(1 << 16):
                 *lines, rest = (rest + chunk).split(b"\n")
                 now = time.time()
-                for line in lines:
-                    self._event(json.loads(line), reached, now)
+                for last in lines:
+                    self._event(json.loads(last), reached, now)
+        with self._changed:
+            self._ended = f"the watch ended behind {(rest or last)[:300]!r}"
+            self._changed.notify_all()
 
     def _event(self, event: Body, reached: Callable[[Body], bool], now: float) -> None:
         name = event["object"].get("metadata", {}).get("name", "")
@@ -151,8 +157,10 @@ class Arrivals:
 
     def _wait(self, lacking: Callable[[], set[str]], seconds: float) -> None:
         with self._changed:
-            if not self._changed.wait_for(lambda: not lacking(), seconds):
-                raise TimeoutError(f"{len(lacking())} objects did not arrive in {seconds:g} s")
+            self._changed.wait_for(lambda: self._ended or not lacking(), seconds)
+            if lacking():
+                why = self._ended or f"waited for {seconds:g} s"
+                raise TimeoutError(f"{len(lacking())} objects did not arrive: {why}")
 
 
 def is_ready(body: Body) -> bool:
