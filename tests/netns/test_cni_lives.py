@@ -10,7 +10,7 @@ from support.containerd import Containerd
 from support.host import Host, until
 from support.manifests import manifest
 from support.podnet import Podnet
-from support.runtime import QUEUE, Pod, Runtime, request, started
+from support.runtime import QUEUE, Pod, Refused, Runtime, request, started
 from support.traffic import icmp, reach, serve, tcp
 
 SHIM = Path(sys.executable).with_name("podnet-cni")
