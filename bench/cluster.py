@@ -7,12 +7,13 @@ import argparse
 import sys
 from subprocess import SubprocessError
 
-from bench import fleet, startup
+from bench import fleet, startup, streams
 from bench.kube import Kube, KubeError
 from bench.report import Measurements, collect, show
-from support.cluster import Cluster
+from support.cluster import Cluster, ClusterError
+from support.host import HostError
 
-NAMES = ("sandbox", "route", "fleet")
+NAMES = ("sandbox", "stream", "route", "fleet")
 
 
 def main() -> int:
@@ -21,15 +22,25 @@ def main() -> int:
     parser.add_argument("--only", metavar="NAME", choices=NAMES, help=", ".join(NAMES))
     parser.add_argument("--rounds", metavar="N", type=int, help="instead of each row's own number")
     options = parser.parse_args()
-    workers = Cluster().workers()  # with the image of the tests on its nodes
+    cluster = Cluster()  # with the image of the tests on its nodes
+    workers = cluster.workers()
     kube = Kube()
     nodes = [each["metadata"]["name"] for each in kube.items(fleet.NODE_PATH)]
     measurements: Measurements = {
         "sandbox": lambda rounds: startup.measure(kube, workers[0], rounds),
+        "stream": lambda _: streams.measure(cluster, startup.NAMESPACE),
         "route": lambda _: fleet.measure_routes(kube, nodes),
         "fleet": lambda _: fleet.measure_fleet(kube, nodes, workers[0]),
     }
-    failures = (KubeError, TimeoutError, AssertionError, OSError, SubprocessError)
+    failures = (
+        ClusterError,
+        HostError,
+        KubeError,
+        TimeoutError,
+        AssertionError,
+        OSError,
+        SubprocessError,
+    )
     with kube.namespace(startup.NAMESPACE):
         return show(
             *collect(

@@ -100,6 +100,16 @@ class Kubectl:
         body: Body = found
         return body
 
+    def pod(self, name: str, namespace: str | None) -> Body:
+        """The Pod, which has a node, and a network that is not the node's."""
+        (found,) = self.ask(["get", "pod", name, *_in(namespace)])
+        if found["spec"].get("hostNetwork"):
+            raise Failure(f"pod {name} is in its node's network, so nothing of it is podnet's")
+        if not found["spec"].get("nodeName"):
+            raise Failure(f"pod {name} has no node yet: kubectl describe pod {name} says why")
+        body: Body = found
+        return body
+
     def agent(self, node: str) -> str:
         """The name of the Pod of that node's agent, which runs."""
         (found,) = self.ask([*_PODS, "--field-selector", f"spec.nodeName={node}"])

@@ -86,7 +86,7 @@ def explain(words: tuple[str, ...], form: str | None, namespace: str) -> int:
     Each object: is it right, which field caused it, which command would have made it. The exit
     code is 1 where one is not right.
     """
-    if attached := _attached(words, namespace):
+    if attached := attached_of(words, namespace):
         body = call("GET", path_of("explain", *attached))
         neighbours = attachments.ports(call("GET", "/attachments")["items"])
     else:
@@ -108,8 +108,11 @@ def show(body: Body, neighbours: Sequence[Body], form: str | None) -> int:
     return 0 if all(line["verdict"] == "right" for line in body["lines"]) else 1
 
 
-def _attached(words: Sequence[str], namespace: str) -> tuple[str, str, str] | None:
-    """`pod/NAME`, `pod NAME`, `container/ID`: what a runtime had attached by CNI."""
+def attached_of(words: Sequence[str], namespace: str) -> tuple[str, str, str] | None:
+    """`pod/NAME`, `pod NAME`, `container/ID`: what a runtime had attached by CNI.
+
+    As the agent's paths have it: plural, namespace, name.
+    """
     kind, _, name = "/".join(words).partition("/")
     if kind in ("pod", "pods", "po") and name:
         return "pods", namespace, name

@@ -7,12 +7,12 @@ from typing import Any, NoReturn
 import click
 
 from podnet.kinds import CLUSTER_KINDS, GROUP
-from podnet_cli import containers, overview, wires
+from podnet_cli import attachments, containers, overview, wires
 from podnet_cli.client import Failure, parsed
 from podnet_cli.commands import Commands
 from podnet_cli.commands import run as run_command
 from podnet_cli.kubectl import SYSTEM, Kubectl, inside
-from podnet_cli.reasons import form_option, sandbox_of, show, words_argument
+from podnet_cli.reasons import attached_of, form_option, sandbox_of, show, words_argument
 from podnet_cli.resources import sandbox_name
 
 Parameters = Mapping[str, Any]
@@ -91,33 +91,50 @@ def status(**params: Any) -> int:
 @words_argument
 @form_option
 def explain(words: tuple[str, ...], form: str | None, **params: Any) -> int:
-    """Show what in its node's kernel makes a sandbox work, and why.
+    """Show what in its node's kernel makes a sandbox work, and why; of a Pod with pod/NAME.
 
     Each object: is it right, which field caused it, which command would have made it. Where the
     node's agent can't be asked, how the sandbox is wired by its status. The exit code is 1 where
     something is not right.
     """
     cluster = _cluster(params)
+    if attached := attached_of(words, ""):
+        plural, _, name = attached
+        if plural != "pods":
+            raise Failure("a container that is no Pod's is known on its node alone: podnet there")
+        return _explain_pod(cluster, cluster.pod(name, _option(params, "namespace")), form)
     sandbox = cluster.sandbox(sandbox_of(words), _option(params, "namespace"))
     node = sandbox["spec"]["nodeName"]
     on_node = ("--field-selector", f"spec.nodeName={node}")
     (neighbours,) = cluster.ask(["get", f"podsandboxes.{GROUP}", "--all-namespaces", *on_node])
     try:
-        body = _explained(cluster, cluster.agent(node), sandbox["metadata"])
+        body = _explained(cluster, cluster.agent(node), sandbox["metadata"], "psb")
     except Failure as failure:
         show({"sandbox": sandbox, "lines": []}, neighbours["items"], form)
         raise Failure(f"{failure}: so this is what the status holds, and no more") from None
     return show(body, neighbours["items"], form)
 
 
-def _explained(cluster: Kubectl, pod: str, meta: Parameters) -> dict[str, Any]:
-    command = ("--namespace", meta["namespace"], "explain", "--output", "json", meta["name"])
-    _, out, error = cluster.output(inside(pod, *command))
+def _explain_pod(cluster: Kubectl, pod: Parameters, form: str | None) -> int:
+    agent = cluster.agent(pod["spec"]["nodeName"])
+    body = _explained(cluster, agent, pod["metadata"], "pod")
+    ports = _said(cluster, agent, "get", "attachments", "--output", "json")["items"]
+    return show(body, attachments.ports(ports), form)
+
+
+def _explained(cluster: Kubectl, agent: str, meta: Parameters, kind: str) -> dict[str, Any]:
+    inside_of, which = ("--namespace", meta["namespace"]), f"{kind}/{meta['name']}"
+    return _said(cluster, agent, *inside_of, "explain", "--output", "json", which)
+
+
+def _said(cluster: Kubectl, agent: str, *command: str) -> dict[str, Any]:
+    """The JSON that podnet prints on an agent's node."""
+    _, out, error = cluster.output(inside(agent, *command))
     try:
         body: dict[str, Any] = parsed(out.decode().strip())
     except ValueError:
         said = error.decode(errors="replace").strip()
-        raise Failure(said.removeprefix("error: ") or f"{pod} has said nothing") from None
+        raise Failure(said.removeprefix("error: ") or f"{agent} has said nothing") from None
     return body
 
 

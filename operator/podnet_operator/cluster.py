@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from podnet.api.nodesubnet import name_of
 from podnet.errors import Conflict, PodNetError, Retryable
+from podnet.event import Said, event
 from podnet_operator.client import CONNECTIONS, MANAGER, Body, Client, Missing, Resource
 from podnet_operator.decisions import (
     AdoptShare,
@@ -29,7 +30,7 @@ from podnet_operator.facts import (
 )
 from podnet_operator.lease import Lease, refuse_unless_held
 from podnet_operator.leaving import Leaving
-from podnet_operator.reports import NetworkReport, Said, SandboxReport, ShareReport
+from podnet_operator.reports import NetworkReport, SandboxReport, ShareReport
 from podnet_operator.snapshot import Snapshot
 
 log = logging.getLogger(__name__)
@@ -38,8 +39,6 @@ T = TypeVar("T")
 
 Report = NetworkReport | ShareReport | SandboxReport
 EVENTS = Resource("Event", "", "v1", "events")
-EVENT_BYTES = 1000
-"""Of an Event's message; the API server takes 1024 (core/v1, Event)."""
 
 
 class Cluster:
@@ -158,27 +157,11 @@ class Cluster:
     async def _tell(self, resource: Resource, of: Identity, said: Said) -> None:
         """An Event. That nobody could be told is no reason to write the rest again."""
         now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        where = of.namespace or "default"
-        message = said.message.encode()[:EVENT_BYTES].decode(errors="ignore")
-        body = {
-            "metadata": {"generateName": f"{of.name}."[:200], "namespace": where},
-            "involvedObject": {
-                "apiVersion": resource.api_version,
-                "kind": resource.kind,
-                "name": of.name,
-                "namespace": of.namespace,
-                "uid": of.uid,
-            },
-            "type": "Warning" if said.warning else "Normal",
-            "reason": said.reason,
-            "message": message,
-            "source": {"component": MANAGER},
-            "firstTimestamp": now,
-            "lastTimestamp": now,
-            "count": 1,
-        }
+        meta = {"name": of.name, "namespace": of.namespace, "uid": of.uid}
+        who = {"apiVersion": resource.api_version, "kind": resource.kind, "metadata": meta}
+        body = event(said, who, now, MANAGER)
         try:
-            await self._client.create(EVENTS, body, where)
+            await self._client.create(EVENTS, body, body["metadata"]["namespace"])
         except PodNetError as error:
             log.warning("no Event %s of %s %s: %s", said.reason, resource.kind, of.name, error)
 

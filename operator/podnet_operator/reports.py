@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from podnet.addresses import bridge_name, host_numbers
+from podnet.event import Said
 from podnet.shares import GONE_SECONDS
 from podnet.status import Body, Claim, conditions
 from podnet_operator.decisions import Decisions, World, addresses_used, follows_nodes
@@ -17,15 +18,6 @@ LET_GO = """kubectl patch podnetwork {} --type=merge -p '{{"metadata":{{"finaliz
 """The way out when the operator can't or won't (docs/operator.md)."""
 QUIET = ("Assigning", "NodesPending")
 """Reasons that come and go by themselves while all is well: no Event tells of them."""
-
-
-@dataclass(frozen=True, slots=True)
-class Said:
-    """An Event: what changed, for a person."""
-
-    reason: str
-    message: str
-    warning: bool
 
 
 @dataclass(frozen=True, slots=True)

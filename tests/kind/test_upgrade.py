@@ -1,74 +1,15 @@
 """Upgrading podnet under load: agents and operator come and go, traffic and containers go on."""
 
-from collections.abc import Callable
-from functools import partial
-
 import pytest
 
-from support.cluster import AGENT_IMAGE, Cluster
+from support.cluster import Cluster
 from support.cluster_traffic import place, probes
-from support.host import until
 from support.plane import Body
 from support.traffic import Flow, Stream, serve
+from support.upgrading import EVENTS
 
-NEXT_IMAGE = "podnet/agent:next"
-ROLLOUT_SECONDS = 120
 PAUSE = 1000.0
 """Milliseconds that a busy machine may stand still: what is lost counts."""
-HERE = ("--namespace", "podnet-system")
-
-
-def agents(cluster: Cluster) -> dict[str, str]:
-    """The agents' Pods that are ready and not going, by node: name and restarts."""
-    label = "--selector=app.kubernetes.io/name=podnet-agent"
-    found = {}
-    for pod in cluster.get("pods", *HERE, label)["items"]:
-        (status,) = pod["status"].get("containerStatuses") or [{"ready": False}]
-        if status["ready"] and "deletionTimestamp" not in pod["metadata"]:
-            words = (pod["metadata"]["name"], str(status["restartCount"]))
-            found[pod["spec"]["nodeName"]] = " ".join(words)
-    return found
-
-
-def roll_out(cluster: Cluster, what: str) -> None:
-    """Wait until it has come through."""
-    command = ("rollout", "status", *HERE, what, f"--timeout={ROLLOUT_SECONDS}s")
-    cluster.kubectl(*command, timeout=ROLLOUT_SECONDS + 10)
-
-
-def kill_agents(cluster: Cluster) -> None:
-    """SIGKILL on every node; the kubelet starts them anew."""
-    before = agents(cluster)
-    for node in before:
-        cluster.node(node, "pkill", "-KILL", "-f", "podnet-agent serve")
-
-    def are_others() -> bool:
-        now = agents(cluster)
-        return len(now) == len(before) and not set(now.values()) & set(before.values())
-
-    until(are_others, "every agent to be another one", ROLLOUT_SECONDS)
-
-
-def restart(cluster: Cluster, what: str) -> None:
-    """By the book."""
-    cluster.kubectl("rollout", "restart", *HERE, what)
-    roll_out(cluster, what)
-
-
-def upgrade(cluster: Cluster) -> None:
-    """Another image, and another environment."""
-    cluster.in_cluster("docker", "tag", AGENT_IMAGE, NEXT_IMAGE)
-    cluster.load(NEXT_IMAGE)
-    cluster.kubectl("set", "env", *HERE, "daemonset/podnet-agent", "GENERATION=next")
-    cluster.kubectl("set", "image", *HERE, "daemonset/podnet-agent", f"agent={NEXT_IMAGE}")
-    roll_out(cluster, "daemonset/podnet-agent")
-
-
-def make_anew(cluster: Cluster) -> None:
-    """The DaemonSet is deleted, its Pods too, and installed again: the way back as well."""
-    cluster.kubectl("delete", *HERE, "daemonset", "podnet-agent", timeout=ROLLOUT_SECONDS)
-    until(lambda: not agents(cluster), "no agent", ROLLOUT_SECONDS)
-    cluster.deploy()
 
 
 def shown(name: str, flows: dict[str, Flow]) -> str:
@@ -90,15 +31,6 @@ def processes(cluster: Cluster, sandbox: Body) -> list[tuple[int, str]]:
         stat = cluster.node(now["spec"]["nodeName"], "cat", f"/proc/{each['pid']}/stat")
         found.append((each["pid"], stat.rpartition(")")[2].split()[19]))
     return found
-
-
-EVENTS: dict[str, Callable[[Cluster], None]] = {
-    "agents killed": kill_agents,
-    "agents restarted": partial(restart, what="daemonset/podnet-agent"),
-    "agents upgraded": upgrade,
-    "agents deleted and made anew": make_anew,
-    "operator restarted": partial(restart, what="deployment/podnet-operator"),
-}
 
 
 @pytest.mark.timeout(900)

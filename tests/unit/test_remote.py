@@ -237,6 +237,53 @@ def test_explain_is_drawn_here_from_what_the_agent_sees(
     assert "✘ route 0.0.0.0/0 via 10.9.1.1 dev eth0: missing" in out
 
 
+def test_a_pod_is_explained_by_the_agent_of_its_node(kubectl: FakeKubectl, podnet: Podnet) -> None:
+    meta = {"metadata": {"name": "shop", "namespace": "apps"}}
+    kubectl.answer("get pod shop --namespace apps", meta | {"spec": {"nodeName": "n2"}})
+    kubectl.items(AGENTS, [pod("a-2", "podnet-agent", "n2")])
+    seen = sandbox("shop", "n2") | {"kind": "Pod"}
+    inside = "exec --namespace podnet-system a-2 --container agent -- podnet"
+    kubectl.answer(f"{inside} --namespace apps explain", {"sandbox": seen, "lines": []})
+    kubectl.items(f"{inside} get attachments", [])
+    code, out, err = podnet("explain", "pod/shop", "-n", "apps")
+    assert (code, err) == (0, "")
+    assert out.startswith("Pod apps/shop  Running")
+    (asked,) = (line for line in kubectl.asked if " explain " in line)
+    assert asked.endswith("explain --output json pod/shop")
+
+
+@pytest.mark.parametrize(
+    ("words", "spec", "sentence"),
+    [
+        (
+            ("pod/shop",),
+            {"nodeName": "n2", "hostNetwork": True},
+            "pod shop is in its node's network, so nothing of it is podnet's",
+        ),
+        (
+            ("pod", "shop"),
+            {},
+            "pod shop has no node yet: kubectl describe pod shop says why",
+        ),
+        (
+            ("container/0123",),
+            {},
+            "a container that is no Pod's is known on its node alone: podnet there",
+        ),
+    ],
+    ids=["the node's network", "no node", "no pod's"],
+)
+def test_what_can_not_be_explained_says_why(
+    words: tuple[str, ...],
+    spec: dict[str, Any],
+    sentence: str,
+    kubectl: FakeKubectl,
+    podnet: Podnet,
+) -> None:
+    kubectl.answer("get pod shop", {"metadata": {"name": "shop", "namespace": "x"}, "spec": spec})
+    assert podnet("explain", *words) == (1, "", f"error: {sentence}\n")
+
+
 def test_explain_tells_what_the_status_holds_where_nobody_can_be_asked(
     placed: FakeKubectl, podnet: Podnet
 ) -> None:

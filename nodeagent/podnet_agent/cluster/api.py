@@ -169,6 +169,12 @@ class Api:
             answer: Body = await response.json()
             return answer
 
+    async def tell(self, event: Body) -> None:
+        """Create an Event."""
+        path = f"/api/v1/namespaces/{event['metadata']['namespace']}/events"
+        async with self._asking("POST", path, {}, ANSWER_SECONDS, event):
+            pass
+
     async def close(self) -> None:
         """End what is under way: with an ApiError for who waits for it. The next one connects anew.
 
@@ -200,7 +206,7 @@ class Api:
                     method,
                     self._url + path,
                     params=query,
-                    headers=self._headers(body) | {"Accept": accept},
+                    headers=self._headers(method) | {"Accept": accept},
                     data=None if body is None else json.dumps(body),
                     timeout=timeout,
                     ssl=self._trust(),
@@ -230,12 +236,13 @@ class Api:
             self._session = aiohttp.ClientSession(connector=connector, headers=agent)
         return self._session
 
-    def _headers(self, body: Body | None) -> dict[str, str]:
+    def _headers(self, method: str) -> dict[str, str]:
         """The token is read each time: the kubelet renews it."""
         token = (self._account / "token").read_text().strip()
+        content = {"POST": _JSON, "PATCH": "application/apply-patch+yaml"}  # JSON is YAML too
         headers = {"Authorization": f"Bearer {token}"}
-        if body is not None:
-            headers["Content-Type"] = "application/apply-patch+yaml"  # JSON is YAML too
+        if method in content:
+            headers["Content-Type"] = content[method]
         return headers
 
     def _trust(self) -> ssl.SSLContext:

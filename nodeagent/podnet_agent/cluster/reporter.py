@@ -1,7 +1,7 @@
 """What the API server is told: the statuses of this node's own objects. Lives in the loop.
 
 A status is written when it differs from what the server has, and only then. Nothing another node
-does makes this one write.
+does makes this one write. What a person should know of the difference becomes Events.
 """
 
 import asyncio
@@ -10,9 +10,10 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
-from podnet_agent.cluster.api import Api, ApiError, api_version
+from podnet.event import course, event
+from podnet_agent.cluster.api import MANAGER, Api, ApiError, api_version
 from podnet_agent.cluster.backoff import Backoff
-from podnet_agent.objects import Body, Name, Objects, name_of
+from podnet_agent.objects import Body, Name, Objects, name_of, timestamp
 
 log = logging.getLogger(__name__)
 
@@ -24,8 +25,8 @@ AT_ONCE = 8
 class Reporter:
     """One task for each object with something to be told; it ends when that is told."""
 
-    def __init__(self, api: Api, objects: Objects) -> None:
-        self._api, self._objects = api, objects
+    def __init__(self, api: Api, objects: Objects, node: str) -> None:
+        self._api, self._objects, self._node = api, objects, node
         self._there: dict[Name, Body] = {}  # own objects, as the server was known to have them
         self._accepted: dict[Name, tuple[Body, Body]] = {}  # a status as sent, and what came of it
         self._group: asyncio.TaskGroup | None = None  # while it runs
@@ -85,6 +86,7 @@ class Reporter:
             if namespace:
                 meta["namespace"] = namespace
             body = {"apiVersion": api_version(kind), "kind": kind, "metadata": meta}
+            before = self._there[name]["status"]
             try:
                 async with self._turn:
                     answer = await self._api.apply_status(body | {"status": status})
@@ -101,8 +103,18 @@ class Reporter:
             self._accepted[name] = status, after
             if name in self._there:
                 self._there[name] = {"metadata": answer["metadata"], "status": after}
+            if kind == "PodSandbox":
+                await self._events(body, before, status)
         self._telling.discard(name)
         self._consider(name)
+
+    async def _events(self, of: Body, before: Body, after: Body) -> None:
+        """Tell what happened in between; whom that can't reach reads the status."""
+        for said in course(before, after):
+            try:
+                await self._api.tell(event(said, of, timestamp(), MANAGER, self._node))
+            except ApiError as error:
+                log.warning("no Event %s of %s: %s", said.reason, of["metadata"]["name"], error)
 
 
 def _shared(body: Body) -> Body:

@@ -71,7 +71,7 @@ class ClusterService(Service):
             return bool(await threads.write(agent.store.usage, network))
 
         self._mirror = Mirror(member.api, member.node, objects, member.cache, in_use, threads.read)
-        self._reporter = Reporter(member.api, objects)
+        self._reporter = Reporter(member.api, objects, member.node)
         self._installation = Installation(member.api, member.namespace)
         self._mirror.seen = self._reporter.seen
         networks.moved = member.api.close
