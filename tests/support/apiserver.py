@@ -201,6 +201,10 @@ class ApiServer:
         found: int = self.control("watches", plural)
         return found
 
+    def events(self, name: str) -> list[tuple[str, str]]:
+        """Reason and message of each Event of the object of that name, in their order."""
+        return [(reason, message) for reason, message in self.control("events", name)]
+
     def writes(self) -> list[str]:
         """Paths of all status writes so far."""
         found: list[str] = self.control("writes")
@@ -315,6 +319,12 @@ class Program:
     def do_names(self, plural: str) -> list[str]:
         """Of all objects of a kind."""
         return [name for _, name in self._api.objects[plural]]
+
+    def do_events(self, name: str) -> list[tuple[str, str]]:
+        """Of an object."""
+        found = self._api.objects["events"].values()
+        mine = [each for each in found if each["involvedObject"]["name"] == name]
+        return [(each["reason"], each["message"]) for each in mine]
 
     def do_status(self, plural: str, namespace: str, name: str, status: Body) -> None:
         """Replace the status."""
