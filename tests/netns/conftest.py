@@ -7,7 +7,9 @@ from contextlib import ExitStack
 import pytest
 
 from support.containerd import with_agent
+from support.cri import Cri
 from support.docker import Docker, installable, why_not
+from support.drivers import NoDrivers, built
 from support.guard import changes, machine_state
 from support.host import Host
 from support.podnet import Podnet
@@ -53,6 +55,21 @@ def host(make_host: Callable[..., Host]) -> Host:
 def podnet(host: Host, request: pytest.FixtureRequest) -> Podnet:
     """An agent in a host of this test's own: on one machine, and on a cluster's node."""
     return with_agent(host, request.param)
+
+
+@pytest.fixture(scope="session")
+def drivers() -> None:
+    """cnitool and crictl, or why there are none."""
+    try:
+        built()
+    except NoDrivers as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture
+def cri(drivers: None, host: Host) -> Cri:
+    """A containerd without a network."""
+    return Cri(host)
 
 
 @pytest.fixture(scope="session")

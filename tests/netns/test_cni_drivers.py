@@ -1,55 +1,20 @@
 """The official drivers run Pods on podnet, and on the CNI project's plugins beside it."""
 
-import sys
 import time
 from collections.abc import Callable
-from contextlib import suppress
-from pathlib import Path
 
 import pytest
 
-from support.cni import bridge
-from support.cri import Cnitool, Cri, Pod
-from support.drivers import NoDrivers, built
-from support.host import Host, until
-from support.leaks import traces
+from support.cri import Cnitool, Cri, Pod, namespace
+from support.leaks import traces, until_same
 from support.podnet import Podnet
 from support.traffic import Place, icmp, reach, serve, tcp
-
-AGENT = (str(Path(sys.executable).with_name("podnet-agent")), "serve", "--cni")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def programs() -> None:
-    """cnitool and crictl, or why there are none."""
-    try:
-        built()
-    except NoDrivers as error:
-        pytest.skip(str(error))
-
-
-def foreign(cri: Cri) -> None:
-    """The plugins that podnet is compared with."""
-    network = bridge(masquerade=False)
-    cri.configure(
-        "20-foreign.conflist",
-        {"cniVersion": "1.0.0", "name": network.name, "plugins": network.plugins},
-    )
-
-
-@pytest.fixture
-def cri(host: Host) -> Cri:
-    """A containerd without a network."""
-    return Cri(host)
 
 
 @pytest.fixture
 def podnet(cri: Cri) -> Podnet:
     """podnet is its network."""
-    podnet = Podnet(cri.host, AGENT)
-    podnet.agent()
-    until(cri.is_ready, f"containerd to have a network\n{podnet.log()}", 10)
-    return podnet
+    return cri.with_podnet()
 
 
 @pytest.mark.parametrize("plugin", ["podnet", "foreign"])
@@ -59,7 +24,7 @@ def test_containers_of_a_pod_share_a_network_and_pods_reach_each_other(
     if plugin == "podnet":
         request.getfixturevalue("podnet")
     else:
-        foreign(cri)
+        cri.with_others("20-foreign.conflist")
     cri.remove(cri.run("first", alone=True).id)  # what stays is made with the first
     before = traces(cri.host)
     one, two = cri.run("one", (8080, 80)), cri.run("two")
@@ -190,20 +155,3 @@ def test_a_node_that_is_booted_again_and_again_loses_no_address(cri: Cri, podnet
         until_same(cri.host, before)
     one, two = cri.run("one"), cri.run("two")
     assert cri.fetch(one, two.ip) == "two"
-
-
-def until_same(host: Host, before: dict[str, list[str]]) -> None:
-    """Wait until nothing but what was there is there; links of DELs follow after some ms."""
-
-    def difference() -> dict[str, set[str]]:
-        after = traces(host)
-        return {kind: set(after[kind]) ^ set(before[kind]) for kind in before}
-
-    with suppress(AssertionError):
-        until(lambda: not any(difference().values()), "no difference", 2)
-    assert not any((found := difference()).values()), {k: v for k, v in found.items() if v}
-
-
-def namespace(host: Host, name: str) -> str:
-    host.run(["ip", "netns", "add", name])
-    return f"/run/netns/{name}"

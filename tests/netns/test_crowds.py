@@ -10,7 +10,7 @@ import pytest
 
 from support.bodies import FOREVER, network, published, sandbox
 from support.host import Host, until
-from support.podnet import PROGRAM, Podnet
+from support.podnet import PROGRAM, Podnet, hours_later
 from support.traffic import Place, icmp, reach, serve, tcp, udp
 
 SMALL = network("small", subnets=["10.30.0.0/29"])
@@ -44,15 +44,6 @@ def elements(host: Host) -> set[str]:
 
 def descriptors(pid: int) -> int:
     return len(os.listdir(f"/proc/{pid}/fd"))
-
-
-def hours_later(podnet: Podnet, seconds: int = 31) -> None:
-    """Make every released address as old as that: the agent's clock cannot be turned."""
-    code = (
-        "import sqlite3; store = sqlite3.connect('/run/podnet/store.db', timeout=5);"
-        f"store.execute('UPDATE address SET released = released - {seconds}'); store.commit()"
-    )
-    podnet.host.python(code)
 
 
 # --- many at once ---

@@ -1,16 +1,19 @@
 """The kubelet's part on a node, done by crictl: Pods of two containers in Debian's containerd."""
 
 import json
+import shutil
 import subprocess
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from support import drivers
-from support.cni import PLUGINS
+from support.cni import PLUGINS, bridge
 from support.containerd import IMAGE, SOCKET, Containerd
 from support.host import Host, until
+from support.podnet import Podnet
 from support.traffic import Place
 
 PAUSE = "docker.io/library/pause:1"
@@ -32,6 +35,14 @@ sandbox_image = "{PAUSE}"
 bin_dir = "{PROGRAMS}"
 conf_dir = "{CONFIGURATIONS}"
 """
+AGENT = (str(Path(sys.executable).with_name("podnet-agent")), "serve", "--cni")
+ELSEWHERE = """
+import sys
+sys.executable = sys.argv.pop(1)
+from podnet_agent.__main__ import main
+main()
+"""
+"""The agent, as if its programs lay beside another interpreter."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +94,19 @@ class Cri(Containerd):
         """What the kubelet is told by Status."""
         conditions = json.loads(self.crictl("info"))["status"]["conditions"]
         return all(each["status"] for each in conditions)
+
+    def with_podnet(self) -> Podnet:
+        """An agent whose plugin it calls."""
+        podnet = Podnet(self.host, AGENT)
+        podnet.agent()
+        until(self.is_ready, f"containerd to have a network\n{podnet.log()}", 10)
+        return podnet
+
+    def with_others(self, name: str) -> None:
+        """The plugins that podnet is compared with, by a configuration of that name."""
+        network = bridge(masquerade=False)
+        body = {"cniVersion": "1.0.0", "name": network.name, "plugins": network.plugins}
+        self.configure(name, body)
 
     def crictl(self, *words: str, **options: Any) -> str:
         """Run `crictl WORDS`: what it printed; options as of Host.run."""
@@ -183,6 +207,15 @@ class Cri(Containerd):
         return {item["id"]: item["state"] for item in items}
 
 
+def release(host: Host, name: str, program: Path) -> Podnet:
+    """Another installation of podnet on the host: it brings that program as podnet-cni."""
+    folder = f"/var/lib/{name}/bin"
+    host.path(folder).mkdir(parents=True)
+    shutil.copy(program, host.path(f"{folder}/podnet-cni"))
+    words = (sys.executable, "-c", ELSEWHERE, f"{folder}/python", *AGENT[1:])
+    return Podnet(host, words)
+
+
 class Cnitool:
     """The CNI project's own tool on a host, for one network of its CONFIGURATIONS."""
 
@@ -206,3 +239,9 @@ class Cnitool:
         """The result of ADD."""
         found: dict[str, Any] = json.loads(self.run("add", netns, **capabilities).stdout)
         return found
+
+
+def namespace(host: Host, name: str) -> str:
+    """A network namespace for it to work in, by its path."""
+    host.run(["ip", "netns", "add", name])
+    return f"/run/netns/{name}"

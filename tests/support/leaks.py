@@ -1,9 +1,10 @@
 """What attachments leave on a node while they are there: in the kernel, in records, in files."""
 
 import json
+from contextlib import suppress
 from pathlib import Path
 
-from support.host import Host
+from support.host import Host, until
 
 STORE, QUEUE = "/run/podnet/store.db", "/run/podnet/cni"
 RESULTS = "/var/lib/cni/results"
@@ -51,6 +52,18 @@ def traces(host: Host) -> dict[str, list[str]]:
         **json.loads(host.python(READ, STORE, json.dumps(QUERIES)).stdout),
     }
     return {kind: sorted(values) for kind, values in found.items()}
+
+
+def until_same(host: Host, before: dict[str, list[str]], seconds: float = 2.0) -> None:
+    """Wait until nothing but what was there is there; links of DELs follow after some ms."""
+
+    def difference() -> dict[str, set[str]]:
+        after = traces(host)
+        return {kind: set(after[kind]) ^ set(before[kind]) for kind in before}
+
+    with suppress(AssertionError):
+        until(lambda: not any(difference().values()), "no difference", seconds)
+    assert not any((found := difference()).values()), {k: v for k, v in found.items() if v}
 
 
 def _names(folder: Path) -> list[str]:

@@ -121,15 +121,26 @@ class Podnet:
         """Ask the agent to end (SIGTERM); its exit code."""
         return self._end(signal.SIGTERM)
 
+    def hang(self) -> None:
+        """The agent stands still (SIGSTOP): whoever asks it is heard by the kernel alone."""
+        self._signal(signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        """It wakes up, and does not know that time has passed."""
+        self._signal(signal.SIGCONT)
+
     def restart(self) -> int:
         """Kill the agent and start another; its process id."""
         self.kill()
         return self.agent()
 
     def _end(self, number: signal.Signals) -> int:
+        return self._signal(number).wait(20)
+
+    def _signal(self, number: signal.Signals) -> "subprocess.Popen[bytes]":
         assert self._agent is not None, "no agent was started here"
         self._agent.send_signal(number)
-        return self._agent.wait(20)
+        return self._agent
 
     def log(self) -> str:
         """What the agents started here have said."""
@@ -148,6 +159,15 @@ class Podnet:
             return response.status, json.loads(text) if text else None
         finally:
             connection.close()
+
+
+def hours_later(podnet: Podnet, seconds: int = 31) -> None:
+    """Make every released address as old as that: the agent's clock cannot be turned."""
+    code = (
+        "import sqlite3; store = sqlite3.connect('/run/podnet/store.db', timeout=5);"
+        f"store.execute('UPDATE address SET released = released - {seconds}'); store.commit()"
+    )
+    podnet.host.python(code)
 
 
 class _Connection(http.client.HTTPConnection):
