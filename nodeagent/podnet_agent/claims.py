@@ -133,9 +133,13 @@ class Claims:
         self._db.execute("DELETE FROM address WHERE network = ?", (network,))
 
     def refuse_full(self, network: Network) -> None:
-        """Retryable when every address of the network is given out."""
+        """Retryable when every address of the network is given out, or rests."""
         numbers = host_numbers(network.pod_cidrs)
-        if self.usage(network.name) >= numbers.stop - numbers.start:
+        row = self._db.execute(
+            "SELECT count(*) FROM address WHERE network = ? AND (released IS NULL OR released > ?)",
+            (network.name, time.monotonic() - QUARANTINE_SECONDS),
+        )
+        if row.fetchone()[0] >= numbers.stop - numbers.start:
             raise _full(network)
 
     def copy_to(self, other: "Claims") -> None:

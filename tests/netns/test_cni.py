@@ -11,6 +11,7 @@ import pytest
 from podnet.cni.config import ANNOTATION, ANNOTATIONS, VERSIONS
 from support.host import Host, until
 from support.manifests import manifest
+from support.podnet import hours_later
 from support.runtime import Pod, Refused, Runtime, request, started
 from support.traffic import Place, blocked, icmp, reach, serve, tcp
 
@@ -376,7 +377,10 @@ def test_status_says_why_nothing_can_be_added(own: Runtime) -> None:
     assert (late.code, "no free address" in str(late)) == (11, True)
     own.status()
     own.delete(pod, **tiny)
+    assert refusal(own, "STATUS", None, **tiny).code == 50  # the address rests
+    hours_later(own.podnet)
     own.status(**tiny)
+    own.add(own.pod("next"), **tiny)
     assert refusal(own, "STATUS", None, podNetwork="red").code == 50
 
 

@@ -142,7 +142,10 @@ def test_an_exhausted_network_says_so_and_recovers(store: Store, clock: Clock) -
     )
     assert len(store.records()) == 5 and store.usage("default") == 5
     store.release(made[3].number)
+    with pytest.raises(Retryable):  # it rests: nobody could be served yet
+        store.refuse_full(SMALL)
     clock.now += QUARANTINE_SECONDS + 1
+    store.refuse_full(SMALL)
     assert ips(reserve(store, SMALL, "f")) == ips(made[3])
 
 
