@@ -7,13 +7,13 @@ import argparse
 import sys
 from subprocess import SubprocessError
 
-from bench import fleet, startup, streams
+from bench import fleet, pods, startup, streams
 from bench.kube import Kube, KubeError
 from bench.report import Measurements, collect, show
 from support.cluster import Cluster, ClusterError
 from support.host import HostError
 
-NAMES = ("sandbox", "stream", "route", "fleet")
+NAMES = ("sandbox", "pods", "stream", "route", "fleet")
 
 
 def main() -> int:
@@ -28,6 +28,7 @@ def main() -> int:
     nodes = [each["metadata"]["name"] for each in kube.items(fleet.NODE_PATH)]
     measurements: Measurements = {
         "sandbox": lambda rounds: startup.measure(kube, workers[0], rounds),
+        "pods": lambda rounds: pods.measure(cluster, kube, workers[0], rounds),
         "stream": lambda _: streams.measure(cluster, startup.NAMESPACE),
         "route": lambda _: fleet.measure_routes(kube, nodes),
         "fleet": lambda _: fleet.measure_fleet(kube, nodes, workers[0]),
