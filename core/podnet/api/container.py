@@ -121,8 +121,8 @@ class EnvVar(Model):
 class Mount(Model):
     """A file or folder of the node, seen in the container."""
 
-    source: AbsolutePath = Field(description="On the node; it must exist.")
-    target: AbsolutePath = Field(description="In the container.")
+    source: AbsolutePath = Field(description="The path on the node, where it must exist.")
+    target: AbsolutePath = Field(description="The path in the container.")
     read_only: Truth = Field(default=False, description="The container can't write there.")
 
 
@@ -135,13 +135,13 @@ class Limits(Model):
     )
 
     cpu: Annotated[Any, BeforeValidator(_cpu), _quantity(_CPUS)] = Field(
-        default=None, description="CPUs: 500m, 1, 1.5."
+        default=None, description="CPUs, such as 500m, 1 or 1.5."
     )
     memory: Annotated[Any, BeforeValidator(_memory), _quantity(_BINARY | _DECIMAL)] = Field(
-        default=None, description="Bytes: 64Mi, 1Gi, 67108864."
+        default=None, description="Bytes, such as 64Mi, 1Gi or 67108864."
     )
     pids: Whole | None = Field(
-        default=None, ge=1, le=4_194_304, description="Processes and threads."
+        default=None, ge=1, le=4_194_304, description="How many processes and threads."
     )
 
     @property
@@ -158,7 +158,7 @@ class Limits(Model):
 class Resources(Model):
     """What the container may use."""
 
-    limits: Limits | None = Field(default=None, description="At most.")
+    limits: Limits | None = Field(default=None, description="The most that it may use.")
 
 
 _NO_COMMAND = Rule(
@@ -174,16 +174,21 @@ class Container(Model):
 
     rules = (_NO_COMMAND,)
 
-    name: DnsLabel = Field(description="Unique in the sandbox.")
+    name: DnsLabel = Field(description="The container's name, unique in the sandbox.")
     image: Annotated[str, IMAGE] = Field(
-        description="`host`: the node's own root, with a private writable layer. Else the path of a"
-        " docker-archive or OCI layout."
+        description="`host`: the node's own root, below a private writable layer. Else, on one"
+        " machine the path of a docker-archive or OCI layout; in a cluster an image"
+        " that the node's containerd has. None is pulled."
     )
     command: tuple[Text, ...] = Field(
-        default=(), max_length=1024, description="Replaces the ENTRYPOINT."
+        default=(),
+        max_length=1024,
+        description="The program and its first arguments; replaces the image's ENTRYPOINT.",
     )
     args: tuple[Text, ...] = Field(
-        default=(), max_length=1024, description="Replaces the image's CMD."
+        default=(),
+        max_length=1024,
+        description="Arguments of the program; replaces the image's CMD.",
     )
     env: tuple[EnvVar, ...] = Field(
         default=(),
@@ -191,15 +196,19 @@ class Container(Model):
         description="Environment variables.",
         json_schema_extra=by_key("name"),
     )
-    working_dir: AbsolutePath | None = Field(default=None, description="Left out: the image's.")
+    working_dir: AbsolutePath | None = Field(
+        default=None, description="Where the program starts. Left out: the image's."
+    )
     mounts: tuple[Mount, ...] = Field(
         default=(),
         max_length=256,
-        description="Of the node's files.",
+        description="Files and folders of the node that are seen in the container.",
         json_schema_extra=by_key("target"),
     )
     user: Annotated[str, USER] | None = Field(
-        default=None, description="USER or USER:GROUP, names or numbers. Left out: the image's."
+        default=None,
+        description="Who runs the program: USER or USER:GROUP, names or numbers. Left out:"
+        " the image's.",
     )
     read_only_root_filesystem: Truth = Field(
         default=False, description="The root can't be written to."

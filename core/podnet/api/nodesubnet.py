@@ -35,8 +35,8 @@ class NodeSubnetSpec(Model):
 
     rules = (kept("podCIDRs", "NodeSubnet"), *_SECOND.values())  # the others are in the name
 
-    pod_network: DnsLabel = Field(description="Whose subnets the share is cut from.")
-    node_name: DnsSubdomain = Field(description="Whose share it is.")
+    pod_network: DnsLabel = Field(description="The PodNetwork that the share is cut from.")
+    node_name: DnsSubdomain = Field(description="The node that the share is for.")
     pod_cidrs: tuple[Cidr, ...] = Field(
         alias="podCIDRs",
         min_length=1,
@@ -79,7 +79,7 @@ class NodeSubnet(Model):
     api_version: ApiVersion
     kind: Literal["NodeSubnet"]
     metadata: Meta
-    spec: NodeSubnetSpec = Field(description="The share.")
+    spec: NodeSubnetSpec = Field(description="Which part of which network is which node's.")
 
     def contradictions(self) -> Found:
         """A name that is not of its network and node: two of one share could exist."""

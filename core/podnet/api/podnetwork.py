@@ -35,7 +35,9 @@ class Bridge(Model):
     """The network's bridge on each node."""
 
     name: Annotated[str, IFNAME] | None = Field(
-        default=None, description="Left out: podnet0 for the network `default`, pn-HASH for others."
+        default=None,
+        description="The bridge's name, at most 15 bytes. Left out: podnet0 for the network"
+        " `default`, pn-HASH for others.",
     )
 
 
@@ -53,8 +55,15 @@ class Backend(Model):
 class NodePrefixLength(Model):
     """The size of each node's share, by family."""
 
-    ipv4: Whole | None = Field(default=None, ge=8, le=30, description="Left out: 24.")
-    ipv6: Whole | None = Field(default=None, ge=16, le=126, description="Left out: 64.")
+    ipv4: Whole | None = Field(
+        default=None, ge=8, le=30, description="Prefix length of a node's IPv4 share. Left out: 24."
+    )
+    ipv6: Whole | None = Field(
+        default=None,
+        ge=16,
+        le=126,
+        description="Prefix length of a node's IPv6 share. Left out: 64.",
+    )
 
     def of(self, version: int) -> int | None:
         """Of that family, if it is given."""
@@ -281,4 +290,6 @@ class PodNetwork(Model):
     api_version: ApiVersion
     kind: Literal["PodNetwork"]
     metadata: NetworkMeta
-    spec: PodNetworkSpec = Field(default=PodNetworkSpec(), description="Left out: every default.")
+    spec: PodNetworkSpec = Field(
+        default=PodNetworkSpec(), description="What the network should be. Left out: every default."
+    )

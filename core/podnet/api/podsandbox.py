@@ -24,11 +24,11 @@ OPTION_VALUE = Spelling(r"[!-~]*", 63, "text without spaces")
 
 
 class DnsOption(Model):
-    """One word of resolv.conf's options."""
+    """An option of resolv.conf."""
 
-    name: Annotated[str, OPTION] = Field(description="Such as ndots.")
+    name: Annotated[str, OPTION] = Field(description="The option's name, such as ndots.")
     value: Annotated[str, OPTION_VALUE] | None = Field(
-        default=None, description="What stands behind the colon."
+        default=None, description="What stands behind the colon, such as 5 of ndots:5."
     )
 
 
@@ -36,13 +36,18 @@ class Dns(Model):
     """What resolv.conf says instead of the node's, as a Pod's dnsConfig."""
 
     nameservers: tuple[Address, ...] = Field(
-        default=(), max_length=3, description="Left out: the node's, without those on its loopback."
+        default=(),
+        max_length=3,
+        description="Addresses of DNS servers. Left out: the node's, without those on its"
+        " loopback.",
     )
     searches: tuple[Host, ...] = Field(
-        default=(), max_length=32, description="Left out: the node's."
+        default=(),
+        max_length=32,
+        description="Domains that short names are looked up in. Left out: the node's.",
     )
     options: tuple[DnsOption, ...] = Field(
-        default=(), max_length=32, description="Left out: the node's."
+        default=(), max_length=32, description="Options of resolv.conf. Left out: the node's."
     )
 
 
@@ -93,10 +98,13 @@ class PodSandboxSpec(Model):
         description="Only in a cluster: the node that it runs on. Left out: the operator chooses.",
     )
     network: SandboxNetwork = Field(default=SandboxNetwork(), description="How it is networked.")
-    hostname: Hostname | None = Field(default=None, description="Left out: the object's name.")
+    hostname: Hostname | None = Field(
+        default=None,
+        description="What the containers' machine is called. Left out: the object's name.",
+    )
     dns: Dns | None = Field(default=None, description="resolv.conf, where it is not the node's.")
     host_aliases: tuple[HostAlias, ...] = Field(
-        default=(), max_length=256, description="More lines of /etc/hosts."
+        default=(), max_length=256, description="More lines of the containers' /etc/hosts."
     )
     restart_policy: Literal["Always", "OnFailure", "Never"] = Field(
         default="Always", description="When a container that ended is started again."
@@ -104,7 +112,7 @@ class PodSandboxSpec(Model):
     containers: tuple[Container, ...] = Field(
         default=(),
         max_length=64,
-        description="None: a sandbox that only has a network.",
+        description="What runs in the sandbox. None: a sandbox that only has a network.",
         json_schema_extra=by_key("name"),
     )
 
@@ -137,7 +145,9 @@ class PodSandbox(Model):
     api_version: ApiVersion
     kind: Literal["PodSandbox"]
     metadata: NamespacedMeta
-    spec: PodSandboxSpec = Field(default=PodSandboxSpec(), description="Left out: every default.")
+    spec: PodSandboxSpec = Field(
+        default=PodSandboxSpec(), description="What the sandbox should be. Left out: every default."
+    )
 
     def contradictions(self) -> Found:
         """Nobody joins himself."""

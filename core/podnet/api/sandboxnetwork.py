@@ -87,10 +87,12 @@ class Port(Model):
     rules = (_LOOPBACK_IPV6, _UNSPECIFIED, _MULTICAST_IP)
 
     host_ip: Address | None = Field(
-        default=None, alias="hostIP", description="Left out: every address of the node."
+        default=None,
+        alias="hostIP",
+        description="The address of the node that is published on. Left out: every one.",
     )
-    host_port: PortNumber = Field(description="On the node.")
-    container_port: PortNumber = Field(description="In the sandbox.")
+    host_port: PortNumber = Field(description="The node's port.")
+    container_port: PortNumber = Field(description="The sandbox's port.")
     protocol: Literal["TCP", "UDP"] = Field(default="TCP", description="TCP or UDP.")
 
     def contradictions(self) -> Found:

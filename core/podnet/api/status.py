@@ -48,18 +48,21 @@ class PodNetworkStatus(Model):
     """What came of the network; the operator writes it."""
 
     subnets: tuple[_Address, ...] = Field(
-        default=(), max_length=2, description="Whose addresses its pods have."
+        default=(), max_length=2, description="The CIDRs that its pods' addresses are of."
     )
     bridge: _Ifname | None = Field(default=None, description="Its bridge on each node.")
     mtu: Whole | None = Field(
         default=None, ge=68, description="Bytes; only without a cluster, where there is one node."
     )
-    nodes: Whole | None = Field(default=None, ge=0, description="How many have a share.")
+    nodes: Whole | None = Field(default=None, ge=0, description="How many nodes have a share.")
     addresses_used: Whole | None = Field(
-        default=None, ge=0, description="Pods that have an address, on all nodes."
+        default=None, ge=0, description="How many pods have an address, on all nodes."
     )
     addresses_total: Whole | None = Field(
-        default=None, ge=0, description="For how many pods all shares have one. IPv6 alone: none."
+        default=None,
+        ge=0,
+        description="How many pods all shares together have an address for; not said of IPv6"
+        " alone.",
     )
     conditions: Conditions = Field(default=(), description="Ready: pods can be attached.")
 
@@ -73,7 +76,7 @@ class NodeSubnetStatus(Model):
         description="Where other nodes reach this one: the next hops to the share.",
     )
     addresses_used: Whole | None = Field(
-        default=None, ge=0, description="Pods of the node that have an address of the share."
+        default=None, ge=0, description="How many pods of the node have an address of the share."
     )
     conditions: Conditions = Field(
         default=(),
@@ -88,84 +91,113 @@ class NodeSubnetStatus(Model):
 class Netns(Model):
     """A network namespace."""
 
-    path: Text = Field(description="On the node, for setns(2).")
-    inode: Whole | None = Field(default=None, ge=0, description="Which namespace it is.")
+    path: Text = Field(
+        description="Its path on the node, for setns(2), `nsenter --net=` and, by its last part,"
+        " `ip netns exec`."
+    )
+    inode: Whole | None = Field(
+        default=None,
+        ge=0,
+        description="Its inode number, which `readlink /proc/self/ns/net` shows inside.",
+    )
 
 
 class Peer(Model):
     """The other end of a veth pair."""
 
-    name: _Ifname | None = Field(default=None, description="In the node's namespace.")
-    ifindex: Whole | None = Field(default=None, ge=0, description="Its number there.")
+    name: _Ifname | None = Field(default=None, description="The host end's name.")
+    ifindex: Whole | None = Field(
+        default=None, ge=0, description="The host end's index on the node."
+    )
 
 
 class Interface(Model):
     """One interface of a sandbox, as the kernel has it."""
 
-    name: _Ifname = Field(description="In the sandbox.")
-    ifindex: Whole | None = Field(default=None, ge=0, description="Its number there.")
-    mac: Annotated[str, _text(17)] | None = Field(default=None, description="Its MAC.")
+    name: _Ifname = Field(description="Its name in the sandbox.")
+    ifindex: Whole | None = Field(default=None, ge=0, description="Its index in the sandbox.")
+    mac: Annotated[str, _text(17)] | None = Field(default=None, description="Its MAC address.")
     mtu: Whole | None = Field(default=None, ge=0, description="Bytes of its largest IP packet.")
     addresses: tuple[_Address, ...] = Field(
-        default=(), max_length=16, description="With prefix lengths."
+        default=(), max_length=16, description="Its addresses, with prefix lengths."
     )
     peer: Peer | None = Field(default=None, description="The host end of its veth pair.")
-    bridge: _Ifname | None = Field(default=None, description="Where the host end is a port.")
-    pod_network: DnsLabel | None = Field(default=None, description="Which network it is on.")
+    bridge: _Ifname | None = Field(
+        default=None, description="The bridge of the node that the host end is a port of."
+    )
+    pod_network: DnsLabel | None = Field(default=None, description="The PodNetwork that it is on.")
 
 
 class PodIP(Model):
     """An address of a sandbox."""
 
-    ip: _Address = Field(description="Reachable from its network.")
+    ip: _Address = Field(description="The address; its whole network reaches it.")
 
 
 class ContainerStatus(Model):
     """What became of a container."""
 
-    name: DnsLabel = Field(description="As in spec.containers.")
-    id: Text | None = Field(default=None, description="The runtime's name of its last run.")
-    image: Text | None = Field(default=None, description="As in spec.containers.")
-    pid: Whole | None = Field(default=None, ge=0, description="On the node, while it runs.")
+    name: DnsLabel = Field(description="The container's name, as in spec.containers.")
+    id: Text | None = Field(
+        default=None, description="What the container runtime calls its last run."
+    )
+    image: Text | None = Field(default=None, description="The image, as in spec.containers.")
+    pid: Whole | None = Field(
+        default=None,
+        ge=0,
+        description="The process id of its first process on the node, while it runs.",
+    )
     state: Text | None = Field(default=None, description="waiting, created, running or exited.")
-    exit_code: Whole | None = Field(default=None, description="Of the last run.")
-    reason: Text | None = Field(default=None, description="Why it is so, in a word.")
-    message: Text | None = Field(default=None, description="Why it is so, in a sentence.")
-    restarts: Whole | None = Field(default=None, ge=0, description="Runs behind the first.")
+    exit_code: Whole | None = Field(
+        default=None, description="The exit code of the last run that ended."
+    )
+    reason: Text | None = Field(default=None, description="Why its state is what it is, in a word.")
+    message: Text | None = Field(
+        default=None, description="Why its state is what it is, in a sentence."
+    )
+    restarts: Whole | None = Field(
+        default=None, ge=0, description="How often it was started again."
+    )
     started_at: _Time | None = Field(default=None, description="When the last run began.")
-    finished_at: _Time | None = Field(default=None, description="When it ended.")
+    finished_at: _Time | None = Field(default=None, description="When the last run ended.")
 
 
 class PodSandboxStatus(Model):
     """What came of the sandbox; its node's agent writes it, the operator only `Scheduled`."""
 
     phase: Literal["Pending", "Running", "Succeeded", "Failed"] | None = Field(
-        default=None, description="As a Pod's."
+        default=None, description="Pending, Running, Succeeded or Failed, as a Pod's."
     )
     sandbox_id: Annotated[str, _text(64)] | None = Field(
-        default=None, alias="sandboxID", description="Its name on the node."
+        default=None,
+        alias="sandboxID",
+        description="The sandbox's name on its node: in paths, and in `podnet get attachments"
+        " -o wide`.",
     )
     netns: Netns | None = Field(default=None, description="Its network namespace.")
     interfaces: tuple[Interface, ...] = Field(
         default=(),
         max_length=64,
-        description="Of veth pairs that podnet made.",
+        description="The interfaces that podnet made, the first of them eth0.",
         json_schema_extra=by_key("name"),
     )
     pod_ips: tuple[PodIP, ...] = Field(
         default=(),
         max_length=2,
         alias="podIPs",
-        description="One for each family of its network.",
+        description="The addresses of eth0, one for each family of its network.",
     )
     containers: tuple[ContainerStatus, ...] = Field(
         default=(),
         max_length=64,
-        description="Of each container.",
+        description="What became of each container.",
         json_schema_extra=by_key("name"),
     )
     conditions: Conditions = Field(
-        default=(), description="Ready, NetworkReady, ContainersReady; Scheduled: it has a node."
+        default=(),
+        description="Ready: all of it runs. NetworkReady: its interfaces are there."
+        " ContainersReady: every container runs. Scheduled: it has a node; said"
+        " only where it had to wait for one.",
     )
 
 
