@@ -50,10 +50,12 @@ struct verb {
     int away; /* the error's code where no agent answers */
     bool later; /* or it is written down */
 };
-/* containerd asks for STATUS with a lock held and no timeout of its own. */
+/* containerd asks for STATUS with a lock held and no timeout of its own. Behind an ADD that failed it
+   asks for DEL, which it kills after a minute: that has to be written down before, and both to be
+   over before the kubelet's two minutes are. */
 static const struct verb verbs[] = {
-    {"ADD", 90, TRY_AGAIN, false}, {"DEL", 60, TRY_AGAIN, true},
-    {"CHECK", 30, TRY_AGAIN, false}, {"GC", 60, TRY_AGAIN, true},
+    {"ADD", 90, TRY_AGAIN, false}, {"DEL", 20, TRY_AGAIN, true},
+    {"CHECK", 30, TRY_AGAIN, false}, {"GC", 20, TRY_AGAIN, true},
     {"STATUS", 3, NOT_AVAILABLE, false}, {"VERSION", 3, TRY_AGAIN, false}};
 
 static const char *const variables[][2] = {

@@ -184,6 +184,8 @@ def test_an_agent_that_hangs_holds_nobody_up_for_long(cri: Cri, hasty: Podnet) -
     assert "podnet's agent does not answer on this node" in said
     assert "Connection timed out" in said
     assert WAITED_SECONDS <= time.monotonic() - begin < 3 * WAITED_SECONDS
+    assert {cri.pods()[pod.id] for pod in (kept, gone)} == {"SANDBOX_READY"}
+    assert (len(cri.pods()), len(traces(cri.host)["queue"])) == (2, 1)  # containerd's own DEL
     for verb in ("add", "status"):
         assert "agent does not answer" in tool.run(verb, netns, check=False).stderr
     cri.remove(gone.id)

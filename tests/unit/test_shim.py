@@ -222,8 +222,11 @@ def test_it_ends_before_whoever_started_it_gives_up(
 def test_a_deletion_that_is_not_answered_in_time_is_written_down(
     hasty: Path, tmp_path: Path, verb: str
 ) -> None:
+    """After 20 s: containerd kills it after a minute where it cleans up behind an ADD of 90."""
     with RawAgent(tmp_path, hangs=True) as agent:
+        begin = time.monotonic()
         assert run(hasty, tmp_path, asks(verb), CONFIG).code == 0
+        assert 20 * 0.004 <= time.monotonic() - begin < 20 * 0.004 + 2
         assert queue(tmp_path) == agent.requests
 
 
