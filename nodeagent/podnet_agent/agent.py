@@ -158,8 +158,6 @@ class Agent:
         What can't be undone now is said, and left to `reconcile`. What a runtime attached to a
         namespace that is gone can't come back, so its addresses are free again.
         """
-        if self.store.fresh:  # what lost records told of is nobody's, and its numbers are taken
-            self.store.begin_behind(self.kernel.last_number())
         for record in self.strays():
             self.store.abandon(record.attachment.number)
         for error in self._finish():

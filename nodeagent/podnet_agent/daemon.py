@@ -8,6 +8,7 @@ import resource
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 from aiohttp import web
@@ -18,6 +19,7 @@ from podnet_agent.agent import Agent
 from podnet_agent.cni.deferred import Deferred
 from podnet_agent.cni.door import Door
 from podnet_agent.cni.plugin import Plugin
+from podnet_agent.cni.recall import recall
 from podnet_agent.containers import Containers
 from podnet_agent.events import Events
 from podnet_agent.kernel import Kernel
@@ -99,7 +101,7 @@ async def _assembled(
     door: Door | None = None
     events = Events()  # before the first look, so that nothing is missed between
     try:
-        await service.start()
+        await service.start(partial(recall, service.agent, paths.results))
         await threads.write(deferred.work_off)
         with hearing(events, service.keeper.wake):
             await runner.setup()

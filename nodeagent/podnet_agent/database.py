@@ -19,20 +19,17 @@ _PRIMARY = 0xFF
 
 
 class Database:
-    """One file, or `:memory:`. Used by one thread; opened and closed by any.
-
-    `fresh`: the file was not there, was empty or was broken.
-    """
+    """One file, or `:memory:`. Used by one thread; opened and closed by any."""
 
     def __init__(self, path: str, schema: str) -> None:
         self._path = path
         try:
-            self._connection, self.fresh = _open(path, schema)
+            self._connection = _open(path, schema)
         except sqlite3.DatabaseError as error:
             if error.sqlite_errorcode & _PRIMARY not in _BROKEN:
                 raise self._translated(error) from error
             log.error("%s is broken (%s): set aside as %s", path, error, _set_aside(Path(path)))
-            self._connection, self.fresh = _open(path, schema)
+            self._connection = _open(path, schema)
 
     def close(self) -> None:
         """The file can be removed after this."""
@@ -57,6 +54,20 @@ class Database:
                 self._connection.execute("ROLLBACK")
             raise
 
+    @contextmanager
+    def attempt(self) -> Iterator[None]:
+        """As `transaction`, inside one: what went before stays."""
+        self.execute("SAVEPOINT attempt")
+        try:
+            yield
+        except BaseException:
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK TO attempt")
+            raise
+        finally:
+            if self._connection.in_transaction:
+                self._connection.execute("RELEASE attempt")
+
     def copy_to(self, other: "Database") -> None:
         """The other one holds the same afterwards."""
         self._connection.backup(other._connection)
@@ -67,11 +78,9 @@ class Database:
         return Retryable(f"{self._path} can't be used: {error}: free space there or mend the disk")
 
 
-def _open(path: str, schema: str) -> tuple[sqlite3.Connection, bool]:
-    """The connection, and whether nothing had ever been written to the file."""
+def _open(path: str, schema: str) -> sqlite3.Connection:
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
     try:
-        (tables,) = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
         connection.executescript(f"PRAGMA journal_mode=WAL; PRAGMA synchronous=OFF; {schema}")
         (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
         if verdict != "ok":
@@ -81,7 +90,7 @@ def _open(path: str, schema: str) -> tuple[sqlite3.Connection, bool]:
     except BaseException:
         connection.close()
         raise
-    return connection, tables == 0
+    return connection
 
 
 def _set_aside(path: Path) -> Path:

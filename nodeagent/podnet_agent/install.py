@@ -9,10 +9,10 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
+from podnet.cni.config import PLUGIN
 from podnet.errors import Conflict, PodNetError, Retryable
 from podnet_agent import placing
 
-PROGRAM = "podnet-cni"
 CONFIGURATION = "10-podnet.conflist"
 CONFLIST = {
     # containerd 1.6 and 1.7 speak 1.0.0; later ones take the newest of the list, which has STATUS.
@@ -21,7 +21,7 @@ CONFLIST = {
     "name": "podnet",
     "plugins": [
         {
-            "type": PROGRAM,
+            "type": PLUGIN,
             "capabilities": {
                 "portMappings": True,
                 "ips": True,
@@ -46,7 +46,7 @@ class Installation:
     @property
     def program(self) -> Path:
         """What containerd starts."""
-        return self.programs / PROGRAM
+        return self.programs / PLUGIN
 
     @property
     def configuration(self) -> Path:
@@ -59,7 +59,7 @@ class Installation:
         One that is there is renewed whether Pods can be attached just now or not.
         """
         written = []
-        if placing.place(self.program, placing.own_program(PROGRAM), 0o755):
+        if placing.place(self.program, placing.own_program(PLUGIN), 0o755):
             written.append(self.program)
         if not self.configuration.exists():
             self._ask()
@@ -93,7 +93,7 @@ class Installation:
 
     def _ask(self) -> None:
         """Retryable where the agent could not attach a Pod now; asked as containerd asks."""
-        config = {"cniVersion": "1.1.0", "name": CONFLIST["name"], "type": PROGRAM}
+        config = {"cniVersion": "1.1.0", "name": CONFLIST["name"], "type": PLUGIN}
         environment = {"CNI_COMMAND": "STATUS", "CNI_PATH": str(self.programs)}
         try:
             done = subprocess.run(
@@ -115,6 +115,6 @@ def _is_chain_of_ours(path: Path) -> bool:
     """Whether podnet is one of the plugins that a configuration names."""
     try:
         plugins = json.loads(path.read_bytes())["plugins"]
-        return any(plugin["type"] == PROGRAM for plugin in plugins)
+        return any(plugin["type"] == PLUGIN for plugin in plugins)
     except (OSError, ValueError, LookupError, TypeError):
         return False

@@ -23,7 +23,6 @@ from podnet.objects import (
 from podnet.plan import Operation, Remove
 from podnet_agent import namespaces
 from podnet_agent.forward import Forward
-from podnet_agent.links import links, number_of
 from podnet_agent.message import Message, batch, delete_trash, messages
 from podnet_agent.namespaces import (
     NoSuchInterface,
@@ -122,11 +121,6 @@ class Kernel:
     def index(self, ifname: str) -> int:
         """The index of an interface of the node; NoSuchInterface."""
         return interface_index(self._host, ifname)
-
-    def last_number(self) -> int:
-        """The highest number of an attachment whose host end is there, 0 without one. A dump."""
-        with route_socket() as route:
-            return max(map(number_of, links(route)), default=0)
 
     def forget_indexes(self) -> None:
         """A link of ours may have been made anew: look its index up again."""

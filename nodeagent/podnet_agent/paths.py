@@ -27,6 +27,8 @@ class Paths:
     cluster: Path = Path("/var/lib/podnet/cluster.json")
     programs: Path = Path("/var/lib/podnet/bin")
     """On a cluster's node, seen from there too: what containerd starts for us."""
+    results: Path = Path("/var/lib/cni/results")
+    """Where runtimes keep what ADD was asked and has answered: libcni's default."""
     shipped: Path = Path("/etc/podnet/networks")
     """In a cluster: manifests of the networks that come with the installation (deploy/)."""
     containerd: Path | None = None

@@ -6,7 +6,7 @@ time; the reader looks.
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from podnet.api.machine import refused
@@ -91,9 +91,13 @@ class Service:
         await self.sandboxes.close()
         await self.sandboxes.containers.close()
 
-    async def start(self) -> None:
-        """Take over what an earlier agent left, then bring up what is wanted."""
+    async def start(self, recall: Callable[[], None]) -> None:
+        """Take over what an earlier agent left, then bring up what is wanted.
+
+        `recall`: what makes lost records anew, in the writer thread, once networks are known.
+        """
         await self.load()
+        await self.threads.write(recall)
         await self.sandboxes.adopt()
         await self.threads.write(self.agent.recover)
         try:

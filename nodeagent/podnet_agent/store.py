@@ -4,15 +4,16 @@ What must be unique is UNIQUE in the schema: the database refuses to give anythi
 """
 
 import json
+import logging
 import sqlite3
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from ipaddress import ip_address, ip_interface, ip_network
 from typing import Any, Literal
 
-from podnet.addresses import IPNetwork
+from podnet.addresses import IPAddress, IPNetwork
 from podnet.attachment import Attachment, AttachRequest, PublishedPort
 from podnet.desired import Sandboxed
 from podnet.errors import Conflict
@@ -20,6 +21,8 @@ from podnet.network import Network
 from podnet.objects import Netns
 from podnet_agent import claims, facts
 from podnet_agent.database import Database
+
+log = logging.getLogger(__name__)
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS sandbox (id TEXT PRIMARY KEY, netns TEXT NOT NULL, owner TEXT NOT NULL,
@@ -42,6 +45,16 @@ class Record:
     state: State
 
 
+@dataclass(frozen=True, slots=True)
+class Survivor:
+    """An attachment that the kernel has and no record tells of."""
+
+    number: int
+    network: Network
+    request: AttachRequest
+    addresses: tuple[IPAddress, ...]  # one of each family that the network has
+
+
 class Store:
     """A class and no protocol: the test double of SQLite is SQLite with ':memory:'."""
 
@@ -51,8 +64,6 @@ class Store:
         self.facts = facts.Facts(self._db)
         self._parsed: dict[int, Attachment] = {}
         """By number: every reconcile reads all, and parsing would be half its time."""
-        self.fresh = self._db.fresh
-        """Nothing was known when it was opened."""
 
     def close(self) -> None:
         """The file can be removed after this."""
@@ -141,15 +152,53 @@ class Store:
                 ) from None
             number = cursor.lastrowid
             assert number is not None
-            addresses = self._claims.claim_addresses(network, request, number)
-            for port in request.ports:
-                self._claims.claim_port(request, port, number)
-            mac = self._claims.claim_mac(network, request, addresses, number)
-            attachment = Attachment(number, request, addresses, mac)
-            self._db.execute(
-                "UPDATE attachment SET body = ? WHERE number = ?",
-                (json.dumps(_to_body(attachment)), number),
-            )
+            return self._claimed(network, request, number, request.addresses)
+
+    def restore(self, newest: int, survivors: Sequence[Survivor]) -> list[str]:
+        """Write down what is there without a record; the owners of what could be, all or none.
+
+        No attachment has the number `newest` or a lower one from now on.
+        """
+        restored = []
+        with self._db.transaction():
+            self._begin_behind(newest)
+            for each in survivors:
+                try:
+                    with self._db.attempt():
+                        self._restore(each)
+                except (Conflict, sqlite3.IntegrityError) as error:
+                    log.warning("%s can't be taken up again: %s", each.request.owner, error)
+                else:
+                    restored.append(each.request.owner)
+        return restored
+
+    def _restore(self, each: Survivor) -> None:
+        request = each.request
+        self._db.execute(
+            "INSERT INTO attachment (number, sandbox_id, ifname, network, state)"
+            " VALUES (?, ?, ?, ?, 'ready')",
+            (each.number, request.sandbox_id, request.ifname, each.network.name),
+        )
+        self._claimed(each.network, request, each.number, each.addresses)
+
+    def _claimed(
+        self,
+        network: Network,
+        request: AttachRequest,
+        number: int,
+        fixed: tuple[IPAddress, ...],
+    ) -> Attachment:
+        """Addresses, ports and MAC are the attachment's, and in its record; Conflict, Retryable."""
+        wanted = replace(request, addresses=fixed)
+        addresses = self._claims.claim_addresses(network, wanted, number)
+        for port in request.ports:
+            self._claims.claim_port(request, port, number)
+        mac = self._claims.claim_mac(network, request, addresses, number)
+        attachment = Attachment(number, request, addresses, mac)
+        self._db.execute(
+            "UPDATE attachment SET body = ? WHERE number = ?",
+            (json.dumps(_to_body(attachment)), number),
+        )
         self._parsed[number] = attachment
         return attachment
 
@@ -192,13 +241,12 @@ class Store:
         return tuple(self._records("ORDER BY number", ()))
 
     def newest(self) -> int:
-        """The highest attachment number given out so far."""
+        """The highest attachment number given out so far; 0 where nothing was ever written."""
         row = self._db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'attachment'")
         found = row.fetchone()
         return found[0] if found else 0
 
-    def begin_behind(self, number: int) -> None:
-        """No attachment has that number or a lower one from now on."""
+    def _begin_behind(self, number: int) -> None:
         self._db.execute(
             "INSERT INTO sqlite_sequence (name, seq) VALUES ('attachment', ?)", (number,)
         )
@@ -208,7 +256,7 @@ class Store:
         return self._claims.usage(network)
 
     def refuse_full(self, network: Network) -> None:
-        """Retryable when every address of the network is given out."""
+        """Retryable when every address of the network is given out, or rests."""
         self._claims.refuse_full(network)
 
     def _records(self, where: str, values: Sequence[object]) -> Iterator[Record]:

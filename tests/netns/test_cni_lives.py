@@ -202,7 +202,7 @@ def test_what_was_damaged_in_a_pod_is_mended_and_later_plugins_are_let_be(cni: R
 
 
 def test_broken_records_are_set_aside_and_what_they_told_of_goes(cni: Runtime) -> None:
-    """S10: the kernel is as the new records say; the runtime's DEL succeeds."""
+    """S10: where no libcni remembers it. The kernel is as the new records say; DEL succeeds."""
     pod = cni.pod()
     cni.add(pod)
     cni.podnet.kill()

@@ -166,10 +166,6 @@ class Idle:
     def sweep(self) -> None:
         """Nothing waits."""
 
-    def last_number(self) -> int:
-        """No link is there."""
-        return 0
-
 
 def test_a_port_that_was_taken_while_no_agent_ran_does_not_keep_the_next_from_starting(
     host: Host, ports: Ports, caplog: pytest.LogCaptureFixture

@@ -3,6 +3,7 @@
 The calls go to the agent's socket as the shim sends them.
 """
 
+import base64
 import json
 import re
 import socket
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from support.host import Host, until
+from support.leaks import RESULTS
 from support.podnet import SOCKET, Podnet
 from support.traffic import Place
 
@@ -121,6 +123,23 @@ class Runtime:
     def delete(self, pod: Pod, **config: Any) -> None:
         """DEL; Refused."""
         assert self.call("DEL", pod, **config) is None
+
+    def remember(self, pod: Pod, result: Body) -> None:
+        """Write down what ADD answered, as libcni does for its runtime."""
+        conflist = json.dumps({**self.config, "plugins": [dict(self.config)]}).encode()
+        body = {
+            "kind": "cniCacheV1",
+            "containerId": pod.container_id,
+            "config": base64.b64encode(conflist).decode(),
+            "ifName": pod.ifname,
+            "networkName": self.config["name"],
+            "cniArgs": [word.split("=") for word in pod.args.split(";")],
+            "result": result,
+        }
+        folder = self.host.path(RESULTS)
+        folder.mkdir(parents=True, exist_ok=True)
+        file = folder / f"{self.config['name']}-{pod.container_id}-{pod.ifname}"
+        file.write_text(json.dumps(body))
 
     def check(self, pod: Pod, result: Body, **config: Any) -> None:
         """CHECK; Refused."""

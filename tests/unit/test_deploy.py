@@ -5,6 +5,7 @@ from typing import Any
 
 import yaml
 
+from podnet_agent.paths import Paths
 from podnet_agent.runtime.containerd.config import CONFIG, CniFolders
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
@@ -22,7 +23,8 @@ def test_the_agent_that_is_the_cni_plugin_sees_where_containerd_looks() -> None:
     volumes = {volume["name"]: volume for volume in spec["volumes"]}
     mounts = {mount["mountPath"]: mount for mount in spec["containers"][0]["volumeMounts"]}
     assert len(volumes) == len(spec["volumes"]) == len(mounts)
-    for path in (CniFolders().programs.parent, CniFolders().configurations.parent, CONFIG.parent):
+    configurations = CniFolders().configurations.parent
+    for path in (CniFolders().programs.parent, configurations, CONFIG.parent, Paths().results):
         assert volumes[mounts[str(path)]["name"]]["hostPath"]["path"] == str(path)
 
 

@@ -17,7 +17,7 @@ import pytest
 from podnet.attachment import Attachment, PublishedPort
 from podnet.errors import Conflict, Retryable
 from podnet.network import Network
-from podnet_agent.store import Store
+from podnet_agent.store import Store, Survivor
 from support.values import DUAL, NETWORK, V6, request, sandboxed
 
 SMALL = replace(NETWORK, pod_cidrs=(ip_network("10.0.0.0/29"),))  # five pods: .2 to .6
@@ -165,7 +165,7 @@ def test_a_process_that_dies_inside_a_transaction_leaves_nothing(
     code = f"""
         import os, signal
         from podnet.attachment import PublishedPort
-        from podnet_agent.store import Store
+        from podnet_agent.store import Store, Survivor
         from support.values import NETWORK, request
 
         store = Store({str(path)!r})
@@ -189,10 +189,55 @@ def test_a_process_that_dies_inside_a_transaction_leaves_nothing(
     store = Store(str(path))
     (record,) = store.records()
     assert (record.attachment.request.sandbox_id, record.state) == ("kept", "ready")
-    assert store.usage("default") == 1 and not store.fresh
+    assert store.usage("default") == 1 and store.newest()
     made = reserve(store, NETWORK, "lost", ports=(PublishedPort(80, 80),))
     assert ips(made) == ["172.17.0.3"]
     store.close()
+
+
+# What is there without a record.
+
+
+def survivor(number: int, name: str, *addresses: str, **fields: Any) -> Survivor:
+    given = tuple(map(ip_address, addresses))
+    return Survivor(number, NETWORK, request(name, **fields), given)
+
+
+def test_what_is_there_without_a_record_has_one_again(store: Store) -> None:
+    """S10: its number, addresses and ports are taken, and no lower number is given out."""
+    web = survivor(7, "web", "172.17.0.9", ports=(PublishedPort(80, 80),))
+    assert store.restore(12, [web]) == ["PodSandbox/default/web"]
+    (record,) = store.records()
+    assert (record.state, record.attachment.number, ips(record.attachment)) == (
+        "ready",
+        7,
+        ["172.17.0.9"],
+    )
+    assert record.attachment.request == web.request
+    with pytest.raises(Conflict, match="is taken by PodSandbox/default/web"):
+        reserve(store, NETWORK, "late", addresses=(ip_address("172.17.0.9"),))
+    with pytest.raises(Conflict, match="published by PodSandbox/default/web"):
+        reserve(store, NETWORK, "late", ports=(PublishedPort(80, 80),))
+    assert reserve(store, NETWORK, "new").number == 13
+
+
+def test_two_that_exclude_each_other_are_one(
+    store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Of the others nothing is left, and the rest has its records."""
+    found = [
+        survivor(1, "a", "172.17.0.2"),
+        survivor(2, "b", "172.17.0.2", ports=(PublishedPort(81, 80),)),
+        survivor(3, "a", "172.17.0.3"),
+        survivor(4, "c", "10.0.0.1"),
+        survivor(1, "d", "172.17.0.4"),
+        survivor(5, "e", "172.17.0.5", ports=(PublishedPort(81, 80),)),
+    ]
+    owners = [f"PodSandbox/default/{name}" for name in "ae"]
+    assert store.restore(5, found) == owners
+    assert [each.attachment.number for each in store.records()] == [1, 5]
+    assert store.usage("default") == 2
+    assert caplog.text.count("can't be taken up again") == 4
 
 
 # The file.
@@ -224,7 +269,7 @@ def test_a_broken_file_is_set_aside(
         broken = damage(path.read_bytes())
         path.write_bytes(broken)
         store = Store(str(path))
-        assert store.fresh and store.records() == ()
+        assert store.newest() == 0 and store.records() == ()
         reserve(store, NETWORK, "a")
         store.close()
         assert (tmp_path / f"store.db.broken-{number}").read_bytes() == broken
@@ -238,15 +283,15 @@ def test_an_empty_file_is_as_good_as_none(tmp_path: Path) -> None:
         written(path)
         path.write_bytes(b"")
         store = Store(str(path))
-        assert store.fresh and store.records() == ()
+        assert store.newest() == 0 and store.records() == ()
         store.close()
 
 
-def test_what_an_agent_wrote_is_not_fresh_to_the_next(tmp_path: Path) -> None:
+def test_what_an_agent_wrote_is_there_for_the_next(tmp_path: Path) -> None:
     path = tmp_path / "store.db"
     written(path)
     store = Store(str(path))
-    assert not store.fresh and len(store.records()) == 50
+    assert store.newest() == 50 and len(store.records()) == 50
     store.close()
 
 

@@ -283,7 +283,6 @@ class Stored(RuleBasedStateMachine):
                 shutil.copy(f"{self.path}{suffix}", f"{path}{suffix}")
         self.store.close()
         self.path, self.store = path, Store(str(path))
-        assert not self.store.fresh
 
     @rule(wanted=requests())
     def try_on_a_copy(self, wanted: AttachRequest) -> None:

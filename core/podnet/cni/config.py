@@ -15,6 +15,8 @@ from podnet.cni.error import NEWEST, CniError, Code, bad_config
 
 VERSIONS = ("0.3.0", "0.3.1", "0.4.0", "1.0.0", NEWEST)
 """What is spoken, oldest first. Before them a result had one address a family and no interfaces."""
+PLUGIN = "podnet-cni"
+"""The program's name, and the `type` of a plugin that is ours."""
 LARGEST_BYTES = 1 << 20
 """Of a configuration: prevResult of a long chain takes some ten kilobytes."""
 ANNOTATION = "podnet.dev/network"

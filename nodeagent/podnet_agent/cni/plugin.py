@@ -38,7 +38,7 @@ class Plugin:
 
     def add(self, call: Call) -> Body:
         """Attach, by the way of every attachment; a second ADD is a Conflict, the first stays."""
-        attachment = self._agent.attach(_request(call))
+        attachment = self._agent.attach(request_of(call))
         network = self._agent.network(attachment.request.network)
         return result_body(call, network, attachment)
 
@@ -118,7 +118,7 @@ def _real(folder: str) -> str:
     return os.path.realpath(folder)
 
 
-def _request(call: Call) -> AttachRequest:
+def request_of(call: Call) -> AttachRequest:
     """What ADD asks of the one attachment path. The namespace is checked before all else."""
     inode = namespaces.inode(call.netns)
     if inode is None:
