@@ -35,7 +35,8 @@ class Report:
             network = Claim("NetworkReady", False, "InterfaceMissing", sentence)
         containers = Claim("ContainersReady", not idle, _reason(idle), _why_not(idle))
         lacking = [claim for claim in (network, containers) if not claim.holds]
-        why = lacking[0].reason if lacking and now == "Running" else now
+        unfinished = now in ("Pending", "Running")
+        why = lacking[0].reason if lacking and unfinished else now
         sentences = "; ".join(claim.message for claim in lacking if claim.message)
         claims = [network, containers, Claim("Ready", ready, why, sentences)]
         return {

@@ -33,7 +33,7 @@ def test_an_image_that_is_not_there_is_named_with_what_brings_it(
     deployed.apply(absent, sandbox("beside", namespace, node))
     ready(deployed, namespace, "beside")
     here = ("psb/absent", "--namespace", namespace)
-    message = says(deployed, "Pending", *here)
+    message = says(deployed, "ImageNotPresent", *here)
     assert f"image {image} is not on this node, and podnet pulls none" in message
     assert "`kind load docker-image`, or a Pod with it on this node, brings it" in message
     (container,) = deployed.get(*here)["status"]["containers"]

@@ -8,6 +8,7 @@ import pytest
 
 from support.cluster import BUSYBOX, FOLDER, Cluster
 from support.host import until
+from support.plane import event
 from support.podnet import PROGRAM
 
 Done = subprocess.CompletedProcess[str]
@@ -46,6 +47,18 @@ def test_a_sandbox_is_reached_by_the_agent_of_its_node(web: dict[str, Any], name
     assert web["status"]["podIPs"][0]["ip"] in explained.stdout
     assert "eth1 attached to default" in podnet("attach", *here, "web").stdout
     assert "eth1 detached" in podnet("detach", *here, "web").stdout
+
+
+def test_its_course_is_told_in_events(
+    deployed: Cluster, web: dict[str, Any], namespace: str
+) -> None:
+    here = ("psb", "web", "--namespace", namespace)
+    ip = web["status"]["podIPs"][0]["ip"]
+    assert f"eth0 is on PodNetwork default: {ip}/32, MAC" in event(deployed, "Attached", *here)
+    assert "container web runs" in event(deployed, "Started", *here)
+    node, pid = web["spec"]["nodeName"], web["status"]["containers"][0]["pid"]
+    deployed.node(node, "kill", "-KILL", str(pid))
+    assert "container web runs, for the 2nd time" in event(deployed, "2nd time", *here)
 
 
 def test_a_followed_log_leaves_nothing_behind(

@@ -143,7 +143,7 @@ def test_a_containerd_that_is_away_is_named_and_waited_for(
         deployed.node(node, "systemctl", "stop", "containerd")
         try:
             deployed.apply(sandbox("new", namespace, node))
-            message = says(deployed, "Pending", "psb/new", *inside)
+            message = says(deployed, "CreateContainerError", "psb/new", *inside)
             assert "containerd does not answer on /run/containerd/containerd.sock" in message
             assert "`systemctl status containerd` on the node says why" in message
             assert deployed.get("psb/new", *inside)["status"]["podIPs"]  # its network is there
