@@ -14,6 +14,7 @@ from support.manifests import manifest
 from support.podnet import hours_later
 from support.runtime import Pod, Refused, Runtime, request, started
 from support.traffic import Place, blocked, icmp, reach, serve, tcp
+from support.usage import agent_pid, descriptors
 
 
 @pytest.fixture(scope="module")
@@ -424,7 +425,8 @@ def test_gc_takes_what_nobody_knows_of_its_own_network_only(cni: Runtime) -> Non
 def test_two_hundred_at_once_have_an_address_each(cni: Runtime) -> None:
     """S7: and nothing is left of them."""
     pods = cni.pods(200)
-    (before,) = descriptors(cni)
+    pid = agent_pid(cni.podnet)
+    before = descriptors(pid)
     with ThreadPoolExecutor(32) as pool:
         results = list(pool.map(cni.add, pods))
         assert len({address(result) for result in results}) == len(pods)
@@ -432,10 +434,4 @@ def test_two_hundred_at_once_have_an_address_each(cni: Runtime) -> None:
         list(pool.map(cni.delete, pods))
     cni.is_empty()
     cni.end(*pods)
-    assert descriptors(cni) == [before]
-
-
-def descriptors(cni: Runtime) -> list[int]:
-    """How many files the agent has open."""
-    pid = cni.podnet.request("GET", "/version")[1]["pid"]
-    return [len(cni.host.run(["ls", f"/proc/{pid}/fd"]).stdout.split())]
+    assert descriptors(pid) == before

@@ -1,10 +1,8 @@
 """Many sandboxes, few addresses, reboots: nothing is given twice, lost or left behind."""
 
-import os
 import re
 import subprocess
 import time
-from pathlib import Path
 
 import pytest
 
@@ -12,6 +10,7 @@ from support.bodies import FOREVER, network, published, sandbox
 from support.host import Host, until
 from support.podnet import PROGRAM, Podnet, hours_later
 from support.traffic import Place, icmp, reach, serve, tcp, udp
+from support.usage import agent_pid, descriptors, resident
 
 SMALL = network("small", subnets=["10.30.0.0/29"])
 """Five addresses for pods: .2 to .6."""
@@ -40,10 +39,6 @@ def elements(host: Host) -> set[str]:
     text = host.run(["nft", "list", "table", "inet", "podnet"]).stdout
     found = re.findall(r"elements = \{(.*?)\}", text, re.DOTALL)
     return {each.strip() for several in found for each in several.split(",")}
-
-
-def descriptors(pid: int) -> int:
-    return len(os.listdir(f"/proc/{pid}/fd"))
 
 
 # --- many at once ---
@@ -77,36 +72,6 @@ def test_two_hundred_at_once_come_and_go_without_a_trace(podnet: Podnet) -> None
         "/run/podnet/sandboxes:",
     ]
     podnet.run("wait", "pnet/default", "--for=jsonpath={.status.addressesUsed}=0", "--timeout=15s")
-
-
-def agent_pid(podnet: Podnet) -> int:
-    """The agent's process, as the machine counts."""
-    inside = podnet.request("GET", "/version")[1]["pid"]
-    for status in Path("/proc").glob("[0-9]*/status"):
-        try:
-            text = status.read_text()
-        except OSError:
-            continue
-        spaces = re.search(r"^NSpid:\t(.*)$", text, re.MULTILINE)
-        root = status.parent / "ns/pid"
-        if spaces and spaces[1].split()[1:] == [str(inside)] and _same(root, podnet.host):
-            return int(status.parent.name)
-    raise AssertionError("the agent's process is not found")
-
-
-def _same(namespace: Path, host: Host) -> bool:
-    try:
-        return namespace.stat().st_ino == host.namespace("pid").stat().st_ino
-    except OSError:
-        return False
-
-
-def resident(pid: int) -> int:
-    """Of a process, in KiB."""
-    status = Path(f"/proc/{pid}/status").read_text()
-    match = re.search(r"^VmRSS:\s+(\d+)", status, re.MULTILINE)
-    assert match
-    return int(match[1])
 
 
 def test_what_hundreds_took_is_given_back(podnet: Podnet) -> None:
