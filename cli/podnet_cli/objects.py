@@ -80,7 +80,7 @@ def delete(
             (kind, name, Request("DELETE", object_path(kind, namespace, name, **query)))
             for kind, name in names[begin : begin + AT_ONCE]
         ]
-        results += [_result(kind, name, request) for kind, name, request in requests]
+        results += [_result(kind, namespace, name, request) for kind, name, request in requests]
     return _deleted(results, ignore=ignore_not_found)
 
 
@@ -121,7 +121,7 @@ def _named(
     return names
 
 
-def _result(kind: Kind, name: str, request: Request) -> Body:
+def _result(kind: Kind, namespace: str, name: str, request: Request) -> Body:
     action = "deleted"
     try:
         request.answer()
@@ -129,7 +129,7 @@ def _result(kind: Kind, name: str, request: Request) -> Body:
         if refused.reason != "NotFound":
             raise
         action = "missing"
-    return {"kind": kind.kind, "name": name, "action": action}
+    return {"kind": kind.kind, "namespace": namespace, "name": name, "action": action}
 
 
 def _deleted(results: Sequence[Body], *, ignore: bool) -> int:
@@ -138,7 +138,8 @@ def _deleted(results: Sequence[Body], *, ignore: bool) -> int:
     for each in results:
         kind = kind_of(each["kind"])
         if each["action"] == "deleted":
-            print(f'{kind.resource} "{each["name"]}" deleted')
+            where = f" from {each['namespace']} namespace" if kind.namespaced else ""
+            print(f'{kind.resource} "{each["name"]}" deleted{where}')
         elif not ignore:
             missing.append(f'{kind.plural}.{GROUP} "{each["name"]}" not found')
     sys.stdout.flush()

@@ -227,7 +227,7 @@ def test_manifests_are_bounded_and_text(agent: FakeAgent, podnet: Podnet, tmp_pa
 def test_delete_says_what_went_and_what_was_not_there(agent: FakeAgent, podnet: Podnet) -> None:
     agent.objects(sandbox("web"), sandbox("api"))
     agent.answers["DELETE /objects/podsandboxes/default/x"] = NOT_FOUND
-    gone = 'podsandbox.podnet.dev "web" deleted\n'
+    gone = 'podsandbox.podnet.dev "web" deleted from default namespace\n'
     assert podnet("delete", "psb", "x", "web") == (1, gone, SENTENCE)
     assert podnet("delete", "psb", "x", "web", "--ignore-not-found") == (0, gone, "")
     assert podnet("delete", "psb", "-l", "app=web") == (0, gone, "")
