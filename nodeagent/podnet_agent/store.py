@@ -86,6 +86,11 @@ class Store:
             self.facts.forget_subnets(network)
             self._claims.forget(network)
 
+    def forget_unused(self, network: str) -> None:
+        """The same, unless an address of it is in use by now."""
+        if not self.usage(network):
+            self.forget_network(network)
+
     def forget_other_networks(self, networks: Collection[str]) -> None:
         """Forget all but these."""
         for network in self.facts.networks() - set(networks):

@@ -200,6 +200,22 @@ def test_a_network_in_use_stays_until_the_last_sandbox_goes(cluster: Nodes) -> N
     until(lambda: bridge not in host.links(), "the bridge to be gone")
 
 
+def test_a_network_that_is_made_anew_begins_anew(cluster: Nodes) -> None:
+    """As on one machine: no address of the one before rests in it."""
+    api, a = cluster.api, node(cluster, "a")
+    addresses = []
+    for _ in range(2):
+        api.network("anew", "10.4.0.0/16")
+        api.share("anew", "a", "10.4.1.0/24")
+        cluster.sandbox("first", "a", "anew")
+        addresses.append(cluster.ip("first"))
+        cluster.delete("first")
+        api.delete("PodNetwork", "anew")
+        api.delete("NodeSubnet", "anew.a")
+        until(lambda: "anew" not in a.run("get", "pnet").stdout, "a to know")
+    assert addresses == ["10.4.1.2", "10.4.1.2"]
+
+
 def test_the_socket_writes_no_objects(cluster: Nodes) -> None:
     done = node(cluster, "a").apply('{"apiVersion": "podnet.dev/v1alpha1"}', check=False)
     assert done.returncode == 1

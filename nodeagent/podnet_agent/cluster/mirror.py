@@ -46,10 +46,11 @@ class Mirror:
         objects: Objects,
         cache: Cache,
         in_use: Callable[[str], Awaitable[bool]],
+        forget: Callable[[str], Awaitable[None]],
         read: Callable[..., Awaitable[Any]],
     ) -> None:
         self._api, self._node, self._objects, self._cache = api, node, objects, cache
-        self._in_use, self._read = in_use, read
+        self._in_use, self._forget, self._read = in_use, forget, read
         self.seen: Callable[[Body], None] = lambda body: None  # an object as the server has it
         self._followings = [
             Following(api, each, partial(self._list, each), self._hear)
@@ -269,6 +270,8 @@ class Mirror:
             await self._objects.mark_deleted(name)
         else:
             await self._objects.remove(name)
+            if kind == NETWORK:  # one of its name is another one
+                await self._forget(network)
 
     async def _keeping(self) -> None:
         try:

@@ -70,7 +70,12 @@ class ClusterService(Service):
         async def in_use(network: str) -> bool:
             return bool(await threads.write(agent.store.usage, network))
 
-        self._mirror = Mirror(member.api, member.node, objects, member.cache, in_use, threads.read)
+        async def forget(network: str) -> None:
+            await threads.write(agent.store.forget_unused, network)
+
+        self._mirror = Mirror(
+            member.api, member.node, objects, member.cache, in_use, forget, threads.read
+        )
         self._reporter = Reporter(member.api, objects, member.node)
         self._installation = Installation(member.api, member.namespace)
         self._mirror.seen = self._reporter.seen
