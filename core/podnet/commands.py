@@ -15,11 +15,13 @@ from podnet.objects import (
     Netns,
     Route,
     Ruleset,
+    Shortcut,
     Sysctl,
     Veth,
 )
 from podnet.plan import Change, Operation, Remove
 from podnet.ruleset import spelled
+from podnet.shortcut import ON_BRIDGE
 
 NETNS_FOLDER = "/run/netns"
 """Where iproute2 looks for names (NETNS_RUN_DIR)."""
@@ -66,6 +68,11 @@ def commands(operation: Operation) -> tuple[str, ...]:
                 f"{thing.command} -w {verb} {thing.chain} {thing.direction} {thing.bridge}"
                 f" -m comment --comment podnet -j ACCEPT",
             )
+        case Shortcut():
+            if isinstance(operation, Remove):
+                return (f"podnet-agent shortcut --remove {thing.ifname}",)
+            which = "--neighbours " if thing.version == ON_BRIDGE else ""
+            return (f"podnet-agent shortcut {which}{thing.ifname}",)
         case _:
             assert_never(thing)
 

@@ -22,10 +22,12 @@ from podnet.objects import (
     Netns,
     Route,
     Ruleset,
+    Shortcut,
     Sysctl,
     Veth,
 )
 from podnet.ruleset import TABLE, VERSION
+from podnet.shortcut import ON_BRIDGE, ON_UPLINK
 
 EVERYWHERE: tuple[IPNetwork, ...] = (IPv4Network("0.0.0.0/0"), IPv6Network("::/0"))
 
@@ -98,6 +100,11 @@ def node_objects(networks: Sequence[Network], node: Node) -> Iterator[KernelObje
         if node.accepts_ra and node.uplink:  # else forwarding ends the node's own default route
             name = f"net/ipv6/conf/{node.uplink}/accept_ra"
             yield Sysctl(name=name, value="2", cause=cause)
+    for network in networks:
+        if network.shortcut and node.uplink:  # the way from and to the other nodes
+            cause = f"{network.cause} spec.backend"
+            yield Shortcut(ifname=node.uplink, version=ON_UPLINK, cause=cause)
+            break
 
 
 def network_objects(network: Network) -> Iterator[KernelObject]:
@@ -121,6 +128,10 @@ def network_objects(network: Network) -> Iterator[KernelObject]:
     yield Interface(ifname=name, cause=f"{cause} spec.bridge.name", within=bridge.key)
     yield from _network_elements(network)
     yield from network.routes
+    if network.shortcut:
+        yield Shortcut(
+            ifname=name, version=ON_BRIDGE, cause=f"{cause} spec.backend", within=bridge.key
+        )
 
 
 def bridge_key(network: Network) -> Key:

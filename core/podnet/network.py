@@ -25,6 +25,7 @@ class Node:
     bridge_netfilter: bool  # bridged frames pass nftables too (br_netfilter)
     accepts_ra: bool = False  # the uplink has its IPv6 routes from router advertisements
     links: tuple[Link, ...] = ()  # the uplink with each of its lasting addresses
+    shortcuts: bool = False  # its kernel takes the shortcut's program (shortcut.py)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +46,7 @@ class Network:
     isolated_ports: bool = False  # no frame goes from pod to pod
     closed: bool = True  # from outside only published ports
     routes: tuple[Route, ...] = ()  # to other nodes' shares
+    shortcut: bool = False  # TCP connections that have begun go past the rules
 
     @property
     def cause(self) -> str:
@@ -76,7 +78,8 @@ def resolve(
     came from the node (then it is masqueraded). One of the two always holds. Among other nodes
     the node routes between its pods too, and who asks is never hidden. But where bridged frames
     pass netfilter, what is translated to a neighbour is bridged there (br_netfilter's
-    br_nf_pre_routing_finish), so ports can't be isolated then.
+    br_nf_pre_routing_finish), so ports can't be isolated then, and a shortcut would see what is
+    translated already as if it were not.
     """
     spec = podnetwork.spec
     name = podnetwork.metadata.name
@@ -95,4 +98,5 @@ def resolve(
         isolated_ports=routes is not None and not node.bridge_netfilter,
         closed=routes is None,
         routes=tuple(routes or ()),
+        shortcut=routes is not None and not node.bridge_netfilter and node.shortcuts,
     )

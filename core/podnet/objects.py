@@ -227,6 +227,20 @@ class ForwardAccept(_Owned):
         return ("accept", self.netns, f"{self.command} {self.chain} {self.direction} {self.bridge}")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shortcut(_Owned):
+    """The program at a link that takes begun TCP connections past the rules (shortcut.py)."""
+
+    rank: ClassVar[int] = 12
+    ifname: str
+    version: str
+
+    @property
+    def key(self) -> Key:
+        """Its identity on the node."""
+        return ("shortcut", self.netns, self.ifname)
+
+
 KernelObject = (
     Namespace
     | Sysctl
@@ -238,6 +252,7 @@ KernelObject = (
     | Ruleset
     | Element
     | ForwardAccept
+    | Shortcut
 )
 
 

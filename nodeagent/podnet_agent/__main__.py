@@ -1,4 +1,4 @@
-"""`podnet-agent serve | plan | doctor | ruleset | install | uninstall`: the agent as a process."""
+"""`podnet-agent serve | plan | doctor | ruleset | shortcut | install | uninstall`: as a process."""
 
 import argparse
 import contextlib
@@ -44,6 +44,10 @@ def main() -> None:
     doctor = verbs.add_parser("doctor", help="say what this machine lacks, and how to get it")
     doctor.add_argument("-o", "--output", choices=["json"], help="as JSON")
     verbs.add_parser("ruleset", help="print the nftables table without its elements")
+    shortcut = verbs.add_parser("shortcut", help="take begun TCP connections past the rules")
+    shortcut.add_argument("--neighbours", action="store_true", help="on the link itself as well")
+    shortcut.add_argument("--remove", action="store_true", help="no more")
+    shortcut.add_argument("ifname", help="the link that they come in by")
     install = verbs.add_parser("install", help="have containerd call podnet for Pods")
     uninstall = verbs.add_parser("uninstall", help="have containerd call podnet no more")
     for verb in (serve, install, uninstall):
@@ -55,6 +59,9 @@ def main() -> None:
             from podnet.ruleset import TEXT
 
             print(TEXT, end="")
+        elif arguments.verb == "shortcut":
+            _need_root()
+            _shortcut(arguments.ifname, arguments.neighbours, arguments.remove)
         elif arguments.verb == "doctor":
             sys.exit(_doctor(arguments.output == "json"))
         elif arguments.verb in ("install", "uninstall"):
@@ -76,6 +83,17 @@ def main() -> None:
             asyncio.run(_serve(arguments.node, arguments.containerd, installation))
     except PodNetError as error:
         sys.exit(f"podnet-agent: {error}")
+
+
+def _shortcut(ifname: str, neighbours: bool, remove: bool) -> None:
+    from podnet.objects import Shortcut
+    from podnet.plan import Add
+    from podnet.plan import Remove as Removal
+    from podnet.shortcut import ON_BRIDGE, ON_UPLINK
+    from podnet_agent.shortcuts import Shortcuts
+
+    thing = Shortcut(ifname=ifname, version=ON_BRIDGE if neighbours else ON_UPLINK)
+    Shortcuts().commit([Removal(thing) if remove else Add(thing)])
 
 
 def _doctor(as_json: bool) -> int:

@@ -134,6 +134,13 @@ def _network() -> Iterator[Check]:
         yield Check("IPv6", "warning", sentence)
     passes = "pass" if node.bridge_netfilter else "do not pass"
     yield Check("br_netfilter", "ok", f"bridged frames {passes} the firewall: both will do")
+    if node.shortcuts:
+        yield Check("shortcuts", "ok", "begun connections between a cluster's pods skip the rules")
+    else:
+        sentence = (
+            "this kernel takes no program on a link (tcx, Linux 6.6): all packets meet the rules"
+        )
+        yield Check("shortcuts", "warning", sentence)
     pool = free_pool(routes)
     if pool:
         yield Check("subnet", "ok", f"the next network without subnets gets {pool}")

@@ -17,6 +17,7 @@ from podnet.objects import (
     Namespace,
     Netns,
     Ruleset,
+    Shortcut,
     Sysctl,
     Veth,
 )
@@ -32,6 +33,7 @@ from podnet_agent.namespaces import (
     route_socket,
 )
 from podnet_agent.proc import Proc
+from podnet_agent.shortcuts import Shortcuts
 
 GONE = {errnos.ENODEV, errnos.ENOENT, errnos.ESRCH, errnos.EADDRNOTAVAIL}
 """What the kernel says of something that is not there any more: success for a Remove."""
@@ -58,7 +60,7 @@ class ApplyError(PodNetError):
 
 
 class Committer(Protocol):
-    """What carries out a run of operations that do not travel by rtnetlink: nftables, iptables."""
+    """What carries out a run of operations that don't travel by rtnetlink: nft, iptables, bpf."""
 
     def commit(self, operations: Sequence[Operation]) -> None:
         """All of them or, with a PodNetError, none.
@@ -73,6 +75,7 @@ class Kernel:
     def __init__(self, table: Committer, forward: Forward) -> None:
         self._host, self._home = route_socket(), open_own("net")
         self._table, self.forward, self._proc = table, forward, Proc()
+        self._shortcuts = Shortcuts()
         self._indexes: dict[str, int] = {}  # of our bridges; a stale one is found by its error
         self._sequence = 1
         self.sends = 0
@@ -99,10 +102,12 @@ class Kernel:
                             self._namespaces(run, done)
                         case "nft":
                             _commit(self._table, run, done)
+                        case "shortcut":
+                            _commit(self._shortcuts, run, done)
                         case _:
                             _commit(self.forward, run, done)
                 except ApplyError as error:
-                    if channel not in ("nft", "accept") or not _only_removes(run):
+                    if channel not in ("nft", "accept", "shortcut") or not _only_removes(run):
                         raise
                     left.append(error)
                 except OSError as error:  # a namespace that is gone, a full buffer
@@ -252,6 +257,7 @@ _CHANNELS: dict[type, str] = {
     Ruleset: "nft",
     Element: "nft",
     ForwardAccept: "accept",
+    Shortcut: "shortcut",
     Sysctl: "sysctl",
     Namespace: "namespace",
 }

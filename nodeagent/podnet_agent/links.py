@@ -32,7 +32,8 @@ BRPORT_MODE, BRPORT_ISOLATED = 4, 33
 """BRPORT_MODE is what iproute2 calls hairpin."""
 RTEXT_FILTER_SKIP_STATS = 8
 
-_HOST_END = re.compile(r"vethpn([0-9a-f]{1,9})")
+HOST_END = re.compile(r"vethpn([0-9a-f]{1,9})")
+"""How the host ends of pods' pairs are called, by the number of the attachment."""
 _IFINFO = struct.Struct("=BxHIII")  # family, type, index, flags, change mask
 _U32 = struct.Struct("=I")
 _SKIP_STATS = struct.pack("=HHI", 8, IFLA_EXT_MASK, RTEXT_FILTER_SKIP_STATS)
@@ -72,7 +73,7 @@ class Link(NamedTuple):
 
 def number_of(link: Link) -> int:
     """The attachment's number in the name of a host end; 0 of any other link."""
-    match = _HOST_END.fullmatch(link.name)
+    match = HOST_END.fullmatch(link.name)
     return int(match[1], 16) if match else 0
 
 

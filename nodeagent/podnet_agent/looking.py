@@ -6,22 +6,23 @@ from podnet_agent.agent import Question
 from podnet_agent.forward import Forward
 from podnet_agent.nft import Table
 from podnet_agent.observe import observe
+from podnet_agent.shortcuts import Shortcuts
 
 
 class Looker:
     """Answers questions. What belongs to a thread is made at the first one, in the reader."""
 
     def __init__(self) -> None:
-        self._others: tuple[Table, Forward] | None = None
+        self._others: tuple[Table, Forward, Shortcuts] | None = None
         self._links: dict[int, str] = {}
 
     def __call__(self, question: Question) -> Observed:
-        """Links, addresses, routes, settings, namespaces, the table and foreign chains.
+        """Links, addresses, routes, settings, namespaces, the table, foreign chains, shortcuts.
 
         PodNetError where the kernel does not answer.
         """
         if self._others is None:
-            self._others = Table(), Forward()
+            self._others = Table(), Forward(), Shortcuts()
         try:
             observed = observe(
                 question.wanted,

@@ -17,6 +17,7 @@ from podnet_agent.dumps import RTN_UNICAST, RouteFacts
 from podnet_agent.links import Link, link
 from podnet_agent.namespaces import route_socket
 from podnet_agent.observe import is_marked, read_sysctl
+from podnet_agent.shortcuts import is_available
 
 RTPROT_RA = 9
 """A route that a router advertised (linux/rtnetlink.h)."""
@@ -38,6 +39,7 @@ def read_node() -> Node:
         bridge_netfilter=read_sysctl("net/bridge/bridge-nf-call-iptables") == "1",
         accepts_ra=uplink is not None and _accepts_ra(uplink, found),
         links=links,
+        shortcuts=is_available(),
     )
 
 

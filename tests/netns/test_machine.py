@@ -38,7 +38,12 @@ def do(host: Host, *commands: str) -> None:
 
 def test_a_machine_without_a_default_route_has_no_uplink(host: Host) -> None:
     assert read(host) == Machine(
-        uplink=None, underlay_mtu=None, ipv6=True, bridge_netfilter=False, accepts_ra=False
+        uplink=None,
+        underlay_mtu=None,
+        ipv6=True,
+        bridge_netfilter=False,
+        accepts_ra=False,
+        shortcuts=True,
     )
     assert routes(host) == set()
 

@@ -18,10 +18,12 @@ from podnet.objects import (
     Namespace,
     Route,
     Ruleset,
+    Shortcut,
     Sysctl,
     Veth,
 )
 from podnet.plan import Add, Change, Operation, Remove
+from podnet.shortcut import ON_BRIDGE, ON_UPLINK
 from support.values import netns
 
 POD = netns("web")
@@ -54,6 +56,7 @@ NAMESPACE = Namespace(path=POD)
 RULESET = Ruleset(version="1")
 MEMBER = Element(container="pn_bridges", match="podnet0")
 MAPPING = Element(container="pn_any4", match="tcp . 80", verdict="172.17.0.2 . 8080")
+SHORTCUT = Shortcut(ifname="podnet0", version=ON_BRIDGE)
 ACCEPT = ForwardAccept(command="ip6tables", chain="FORWARD", direction="-o", bridge="podnet0")
 
 TABLE: list[tuple[Operation, list[str]]] = [
@@ -164,6 +167,12 @@ TABLE: list[tuple[Operation, list[str]]] = [
         Remove(ACCEPT),
         ["ip6tables -w -D FORWARD -o podnet0 -m comment --comment podnet -j ACCEPT"],
     ),
+    (Add(SHORTCUT), ["podnet-agent shortcut --neighbours podnet0"]),
+    (
+        Change(Shortcut(ifname="eth0", version=ON_UPLINK), SHORTCUT),
+        ["podnet-agent shortcut eth0"],
+    ),
+    (Remove(SHORTCUT), ["podnet-agent shortcut --remove podnet0"]),
 ]
 
 

@@ -383,3 +383,20 @@ def test_routes_to_other_nodes_are_the_networks() -> None:
     closed = "nft 'add element inet podnet pn_closed { podnet0 }'"
     assert closed not in lines(network_objects(network))
     assert closed in lines(network_objects(DUAL))
+
+
+def test_a_network_with_a_shortcut_has_it_on_its_bridge_and_all_have_one_on_the_uplink() -> None:
+    short = replace(ROUTED, shortcut=True)
+    state = NodeState(NODE, networks=(short, replace(short, name="b", bridge="pn-b")))
+    added = [line for line in lines(desired(state)) if "shortcut" in line]
+    assert sorted(added) == [
+        "podnet-agent shortcut --neighbours pn-b",
+        "podnet-agent shortcut --neighbours podnet0",
+        "podnet-agent shortcut eth0",
+    ]
+    assert [line for line in undoing(desired(state)) if "shortcut" in line] == [
+        "podnet-agent shortcut --remove eth0"
+    ], "a bridge takes its own along"
+    alone = NodeState(replace(NODE, uplink=None), networks=(short,))
+    assert "podnet-agent shortcut eth0" not in lines(desired(alone))
+    assert not [line for line in lines(desired(NodeState(NODE, (ROUTED,)))) if "shortcut" in line]

@@ -27,6 +27,7 @@ from podnet.objects import (
     Netns,
     Route,
     Ruleset,
+    Shortcut,
     Sysctl,
     Veth,
 )
@@ -391,6 +392,7 @@ def test_a_batch_numbers_its_messages_and_asks_for_every_answer(
         Ruleset(version="1"),
         Element(container="pn_bridges", match="podnet0"),
         ForwardAccept(command="iptables", chain="FORWARD", direction="-i", bridge="podnet0"),
+        Shortcut(ifname="podnet0", version="1"),
     ],
     ids=lambda thing: type(thing).__name__,
 )

@@ -27,6 +27,16 @@ def test_flags_follow_from_neighbours_and_netfilter(bridged: bool) -> None:
     assert (among.hairpin, among.masquerade_neighbours) == (bridged, False)
 
 
+@pytest.mark.parametrize("bridged", [False, True], ids=["bridged past nft", "through nft"])
+def test_a_shortcut_is_for_nodes_among_others_whose_bridges_translate_nothing(
+    bridged: bool,
+) -> None:
+    able = replace(NODE, bridge_netfilter=bridged, shortcuts=True)
+    assert resolve(PODNETWORK, (V4,), (SHARE,), able, ()).shortcut is not bridged
+    assert not resolve(PODNETWORK, (V4,), (V4,), able).shortcut
+    assert not resolve(PODNETWORK, (V4,), (SHARE,), NODE, ()).shortcut
+
+
 def test_a_pods_address_has_the_shares_prefix_or_a_whole_one() -> None:
     alone = resolve(PODNETWORK, (V4, V6), (V4, V6), NODE)
     among = resolve(PODNETWORK, (V4,), (SHARE,), NODE, ())

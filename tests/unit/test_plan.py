@@ -26,6 +26,7 @@ from podnet.objects import (
     Route,
     Ruleset,
     Seen,
+    Shortcut,
     Sysctl,
     Veth,
 )
@@ -70,6 +71,10 @@ PAIRS: dict[str, tuple[KernelObject, KernelObject]] = {
             cause="c",
         ),
         Route(netns=POD, destination=ip_network("0.0.0.0/0"), gateway=None, ifname="eth0"),
+    ),
+    "shortcut": (
+        Shortcut(ifname="podnet0", version="b", cause="c"),
+        Shortcut(ifname="podnet0", version="a"),
     ),
     "ruleset": (Ruleset(version="new", cause="c"), Ruleset(version="old")),
     "element": (
