@@ -49,7 +49,11 @@ class AttachRequest:
     routes: tuple[IPNetwork, ...] = ()  # destinations behind the network's gateway
     by_hand: bool = False  # `podnet attach` asked for it, and no field of the owner
     cni: str = ""  # the CNI network that a runtime attached it to; then `netns` is the runtime's
-    netns_inode: int = 0  # which namespace that path led to
+    netns_cookie: int = 0  # which namespace that path led to; 0 in records of older agents
+
+    def is_of(self, cookie: int | None) -> bool:
+        """Whether it is that namespace; None: there is none."""
+        return cookie is not None and self.netns_cookie in (0, cookie)
 
     def cause(self, field: str) -> str:
         """What wants it: the owner's field of that name below spec.network, or the command."""

@@ -192,7 +192,7 @@ class Agent:
             record
             for record in self.store.records()
             if (request := record.attachment.request).cni
-            and namespaces.inode(request.netns) != request.netns_inode
+            and not request.is_of(namespaces.cookie(request.netns))
         ]
 
     def homes(self) -> tuple[Netns, ...]:

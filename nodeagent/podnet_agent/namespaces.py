@@ -10,19 +10,23 @@ import fcntl
 import os
 import socket
 import struct
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from types import TracebackType
 
+from podnet.errors import Retryable
 from podnet.objects import HOST, Netns
 
 CLONE_NEWNET, CLONE_NEWUTS, CLONE_NEWIPC = 0x40000000, 0x04000000, 0x08000000
 MS_BIND, MS_REC, MS_SHARED, MNT_DETACH = 0x1000, 0x4000, 0x100000, 2
 SIOCGIFINDEX = 0x8933
-NS_GET_NSTYPE = 0xB703
-"""linux/nsfs.h: which kind of namespace, as its CLONE_ flag."""
+SO_NETNS_COOKIE = 71
+"""asm-generic/socket.h, since Linux 5.14."""
+EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
+"""What the kernel says where a process, or the machine, has had enough."""
 SOL_NETLINK, NETLINK_EXT_ACK, NETLINK_CAP_ACK = 270, 11, 10
 SO_RCVBUFFORCE = 33
 RECEIVE_BUFFER = 4 << 20
@@ -125,29 +129,43 @@ def is_pinned(path: Path) -> bool:
         return False
 
 
-def inode(path: str) -> int | None:
-    """Which network namespace a path leads to; None to none. Nothing is opened that could block."""
+def cookie(path: str) -> int | None:
+    """Which network namespace a path leads to; None to none. Nothing is opened that could block.
+
+    Retryable where it can't be told now.
+    """
     try:
-        found = os.stat(path)
-        if found.st_dev != _own().st_dev:
+        if os.stat(path).st_dev != _own().st_dev:
             return None
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
+        with entered(Netns(path)):
+            return _cookie()
+    except OSError as error:
+        if error.errno in EXHAUSTED:
+            raise Retryable(f"{path} can't be looked at: {error.strerror}") from error
         return None
-    try:
-        return found.st_ino if fcntl.ioctl(fd, NS_GET_NSTYPE) == CLONE_NEWNET else None
-    finally:
-        os.close(fd)
 
 
-def own_inode() -> int:
-    """Which network namespace the process is in."""
-    return _own().st_ino
+@cache
+def own_cookie() -> int:
+    """Which network namespace the process is in. Asked for by every ADD."""
+    return _cookie()
+
+
+def _cookie() -> int:
+    """Of the calling thread's. No two namespaces have one, while inodes are given again at once."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as inside:
+        try:
+            found = inside.getsockopt(socket.SOL_SOCKET, SO_NETNS_COOKIE, 8)
+        except OSError as error:
+            if error.errno != errno.ENOPROTOOPT:
+                raise
+            return os.stat("/proc/thread-self/ns/net").st_ino  # a kernel before 5.14
+    return int.from_bytes(found, sys.byteorder)
 
 
 @cache
 def _own() -> os.stat_result:
-    """Of the main thread's namespace, which it never leaves. Asked for by every ADD."""
+    """Of the main thread's namespace, which it never leaves."""
     return os.stat("/proc/self/ns/net")
 
 

@@ -297,7 +297,7 @@ def _to_body(attachment: Attachment) -> Body:
         "routes": [_text(route) for route in request.routes],
         "byHand": request.by_hand,
         "cni": request.cni,
-        "inode": request.netns_inode,
+        "cookie": request.netns_cookie,
         "addresses": [str(interface) for interface in attachment.addresses],
     }
 
@@ -319,7 +319,7 @@ def _from_text(number: int, text: str) -> Attachment:
         routes=tuple(ip_network(text) for text in body["routes"]),
         by_hand=body["byHand"],
         cni=body.get("cni", ""),  # records of an agent before this one may have none
-        netns_inode=body.get("inode", 0),
+        netns_cookie=body.get("cookie", 0),
     )
     addresses = tuple(ip_interface(text) for text in body["addresses"])
     return Attachment(number, request, addresses, body["mac"][1])

@@ -153,6 +153,39 @@ def test_another_namespace_at_the_same_path_is_left_alone(cni: Runtime) -> None:
     assert cni.attachments() == []
 
 
+def test_a_namespace_of_the_same_inode_is_another_one(cni: Runtime) -> None:
+    """S28: the kernel gives numbers of inodes again, so a path and its inode may lie together."""
+    pod = until(lambda: with_successor(cni), "a namespace with the number of one that ended", 30)
+    cni.podnet.apply(manifest('{"subnets": ["10.7.0.0/29"]}', "PodNetwork", "new"))  # it looks
+    assert (pod.interfaces(), cni.host_ends()) == ({}, [])
+    assert pod.container_id in [each["name"].split()[2] for each in cni.leaks()]
+    cni.podnet.restart()
+    assert (pod.interfaces(), cni.attachments()) == ({}, [])
+
+
+SUCCESSORS = """
+ip netns delete $1
+for each in $(seq 50); do ip netns add next-$each; done
+cd /run/netns
+for each in next-*; do
+    if [ $(stat -c %i $each) = $2 ]; then touch $1; mount --bind $each $1; break; fi
+done
+for each in next-*; do ip netns delete $each; done
+"""
+"""Fifty, since others on the machine make some too; alone the first has it."""
+
+
+def with_successor(cni: Runtime) -> Pod | None:
+    """A Pod whose namespace ended, and at whose path is another one of the same inode, if any."""
+    pod = cni.pod("pod")
+    cni.add(pod)
+    inode = cni.host.run(["stat", "-c", "%i", pod.netns]).stdout.strip()
+    cni.host.run(["sh", "-c", SUCCESSORS, "sh", f"cni-{pod.container_id}", inode])
+    until(lambda: cni.host_ends() == [], "the pair to be gone")
+    found = cni.host.run(["stat", "-c", "%i", pod.netns], check=False).stdout.strip()
+    return pod if found == inode else None
+
+
 def test_a_pool_does_not_shrink_over_reboots(cni: Runtime) -> None:
     """S1: namespaces and records go together, twenty times; the pool holds two pods."""
     for _ in range(20):

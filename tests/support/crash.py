@@ -97,15 +97,15 @@ def _attach_without_table(inside: Inside) -> None:
 
 def _runtimes_namespace(inside: Inside) -> None:
     """A runtime has made it, and nobody of ours removes it."""
-    if namespaces.inode(GIVEN) is None:
+    if namespaces.cookie(GIVEN) is None:
         namespaces.make({"net": namespaces.CLONE_NEWNET}, {"net": Path(GIVEN)}, lambda: None)
 
 
 def _add(inside: Inside) -> None:
     """What CNI's ADD does."""
-    inode = namespaces.inode(GIVEN)
-    assert inode is not None
-    given = request(NEW, netns=GIVEN, ports=PORTS, cni="podnet", netns_inode=inode)
+    cookie = namespaces.cookie(GIVEN)
+    assert cookie is not None
+    given = request(NEW, netns=GIVEN, ports=PORTS, cni="podnet", netns_cookie=cookie)
     inside.agent.attach(given)
 
 

@@ -16,6 +16,8 @@ from support.traffic import Place
 PROGRAM = Path(sys.executable).with_name("podnet")
 SOCKET = "/run/podnet/agent.sock"
 LOG = "/run/podnet-agent.log"
+START_SECONDS = 30.0
+"""What an agent's start may take on a machine that is busy; alone it is half a second."""
 
 
 class Podnet:
@@ -103,7 +105,7 @@ class Podnet:
                 raise HostError(f"podnet agent ended, exit {process.returncode}:\n{self.log()}")
             return self.answers()
 
-        until(answers, f"an answer on {SOCKET}; the agent's log:\n{self.log()}", 10)
+        until(answers, f"an answer on {SOCKET}; its log:\n{self.log()}", START_SECONDS)
         return process.pid
 
     def answers(self) -> bool:

@@ -6,7 +6,6 @@ thread, and answered from there. docs/cni.md has the protocol.
 
 import asyncio
 import contextlib
-import errno
 import logging
 import select
 import socket
@@ -21,6 +20,7 @@ from podnet.objects import Netns, Observed
 from podnet_agent.cni import http
 from podnet_agent.cni.deferred import Deferred
 from podnet_agent.cni.plugin import Plugin
+from podnet_agent.namespaces import EXHAUSTED
 from podnet_agent.threads import Threads
 
 log = logging.getLogger(__name__)
@@ -33,7 +33,6 @@ REQUEST_SECONDS = 10.0
 """How long a request may take to arrive, and who asked to take the answer."""
 PAUSE_SECONDS = 0.1
 """How long nobody is let in after the process had no file descriptor for one."""
-_EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 _UCRED = struct.Struct("3i")
 """What SO_PEERCRED gives: process, user, group (unix(7))."""
 
@@ -76,7 +75,7 @@ class Door:
             except BlockingIOError:
                 return
             except OSError as error:
-                if error.errno not in _EXHAUSTED:
+                if error.errno not in EXHAUSTED:
                     continue  # who came has gone
                 log.warning("nobody can be let in for a moment: %s", error.strerror)
                 self._loop.remove_reader(self._listener)

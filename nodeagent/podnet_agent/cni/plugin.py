@@ -95,7 +95,7 @@ class Plugin:
         """The kernel holds all that ADD made, and the result names it; else code 101."""
         attachment = self.recorded(call).attachment
         request = attachment.request
-        if namespaces.inode(call.netns) != request.netns_inode:
+        if not request.is_of(namespaces.cookie(call.netns)):
             raise CniError(
                 Code.DIFFERS,
                 "not as ADD left it",
@@ -120,10 +120,10 @@ def _real(folder: str) -> str:
 
 def request_of(call: Call) -> AttachRequest:
     """What ADD asks of the one attachment path. The namespace is checked before all else."""
-    inode = namespaces.inode(call.netns)
-    if inode is None:
+    cookie = namespaces.cookie(call.netns)
+    if cookie is None:
         raise bad_environment("CNI_NETNS", f"{call.netns} is no network namespace")
-    if inode == namespaces.own_inode():
+    if cookie == namespaces.own_cookie():
         raise bad_environment("CNI_NETNS", f"{call.netns} is the node's own network namespace")
     folder, name = os.path.split(call.netns)
     config = call.config
@@ -138,5 +138,5 @@ def request_of(call: Call) -> AttachRequest:
         ports=config.ports,
         routes=EVERYWHERE,
         cni=config.name,
-        netns_inode=inode,
+        netns_cookie=cookie,
     )
