@@ -55,7 +55,7 @@ class Keeper:
         self._changed.set()
 
     def _written(self) -> None:
-        if self._agent.kernel.trash:
+        if self._agent.kernel.waiting:
             self._sweep.set()
         if self._agent.attachments != self._counted:
             self._counts.set()
@@ -132,7 +132,7 @@ class Keeper:
             await self._sweep.wait()
             await asyncio.sleep(SWEEP_SECONDS)
             self._sweep.clear()
-            await self._threads.write(self._agent.kernel.sweep)
+            await self._threads.sweep(self._agent.kernel.sweep)
 
     async def _counting(self) -> None:
         while True:

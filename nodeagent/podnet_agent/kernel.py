@@ -4,6 +4,7 @@ import errno as errnos
 import os
 import socket
 import struct
+import threading
 from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
@@ -70,7 +71,7 @@ class Committer(Protocol):
 
 
 class Kernel:
-    """Used by one thread, the writer."""
+    """Used by one thread, the writer; only `sweep` by any."""
 
     def __init__(self, table: Committer, forward: Forward) -> None:
         self._host, self._home = route_socket(), open_own("net")
@@ -79,7 +80,8 @@ class Kernel:
         self._indexes: dict[str, int] = {}  # of our bridges; a stale one is found by its error
         self._sequence = 1
         self.sends = 0
-        self.trash = False  # links wait for `sweep`
+        self.waiting = False  # links wait for `sweep`
+        self._sweeping, self._sweeper, self._sweeps = threading.Lock(), route_socket(), 0
 
     def apply(self, operations: Sequence[Operation]) -> None:
         """Carry out a plan in its order: one send for each run of operations on one channel.
@@ -116,12 +118,21 @@ class Kernel:
         if left:
             raise left[0]
 
+    @property
+    def trash(self) -> bool:
+        """Whether links wait for `sweep`, or are just being deleted by it."""
+        return self.waiting or self._sweeping.locked()
+
     def sweep(self) -> None:
-        """Delete what waits in the trash group: one message, one grace period for all of it."""
-        self.trash = False
-        sequence = self._next(1)
-        self._host.send(batch([delete_trash()], sequence))
-        _acknowledgements(self._host, sequence, 1)
+        """What waits in the trash group is gone: one message, one grace period for all of it.
+
+        The kernel takes some 20 ms, most of them without its lock, so others need not wait for it.
+        """
+        with self._sweeping:
+            self.waiting = False
+            self._sweeps += 1
+            self._sweeper.send(batch([delete_trash()], self._sweeps))
+            _acknowledgements(self._sweeper, self._sweeps, 1)
 
     def index(self, ifname: str) -> int:
         """The index of an interface of the node; NoSuchInterface."""
@@ -150,8 +161,6 @@ class Kernel:
         outgoing: list[Message] = []
         senders: list[Operation] = []
         for operation in run:
-            if isinstance(operation.what, Veth) and isinstance(operation, Remove):
-                self.trash = True
             try:
                 packed = messages(operation, index, opened.fd)
             except NoSuchInterface:  # made earlier in this very batch: send that first
@@ -181,6 +190,9 @@ class Kernel:
             return
         first = self._next(len(outgoing))
         channel.send(batch(outgoing, first))
+        # Only now, as `sweep` may have begun meanwhile: what it came too early for waits on.
+        if any(isinstance(each, Remove) and isinstance(each.what, Veth) for each in senders):
+            self.waiting = True
         self.sends += 1
         failures = _acknowledgements(channel, first, len(outgoing))
         previous = None

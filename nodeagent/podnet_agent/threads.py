@@ -1,4 +1,4 @@
-"""The agent's threads beside its loop: the writer, which alone changes things, and the reader."""
+"""The agent's threads beside its loop: the writer, which alone changes things, reader, sweeper."""
 
 import asyncio
 from collections.abc import Callable
@@ -7,12 +7,13 @@ from typing import Any
 
 
 class Threads:
-    """The writer and the reader, one thread each, as coroutines of the loop see them."""
+    """One thread each, as coroutines of the loop see them."""
 
     def __init__(self) -> None:
         self.written: Callable[[], None] = lambda: None  # called in the loop after every write
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="writer")
         self._reader = ThreadPoolExecutor(1, thread_name_prefix="reader")
+        self._sweeper = ThreadPoolExecutor(1, thread_name_prefix="sweeper")
 
     async def write(self, function: Callable[..., Any], *args: Any) -> Any:
         """Run in the writer thread: the only place where store and kernel are changed."""
@@ -45,7 +46,12 @@ class Threads:
         """Run in the reader thread."""
         return await asyncio.get_running_loop().run_in_executor(self._reader, function, *args)
 
+    async def sweep(self, function: Callable[[], None]) -> None:
+        """Run beside both: the kernel takes its time to delete links, and nobody waits for it."""
+        await asyncio.get_running_loop().run_in_executor(self._sweeper, function)
+
     def close(self) -> None:
         """Wait for what is under way."""
+        self._sweeper.shutdown()
         self._reader.shutdown()
         self._writer.shutdown()

@@ -13,10 +13,12 @@ import pickle
 import select
 import subprocess
 import sys
+import threading
 import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 from podnet.attachment import Attachment
 from podnet.network import Network
@@ -149,6 +151,34 @@ class Inside:
     def apply(self, operations: tuple[Operation, ...]) -> None:
         self.agent.kernel.apply(operations)
         self.agent.kernel.sweep()
+
+    def attaches_beside_a_sweep(
+        self, name: str, network: str, fields: dict[str, Any], seconds: float
+    ) -> bool:
+        """Whether it came to its end in that time, while links were just being deleted."""
+        attaching = threading.Thread(target=self.attach, args=(name, network, fields))
+        with self.agent.kernel._sweeping:  # as where the kernel takes its time
+            self.agent.kernel.waiting = False
+            attaching.start()
+            attaching.join(seconds)
+            is_done = not attaching.is_alive()
+        attaching.join()
+        return is_done
+
+    def unwire_behind_a_sweep(self, name: str) -> bool:
+        """A sweep comes just before the link is in the trash: whether it still waits for one."""
+        from podnet_agent import kernel as module
+
+        kernel, batch = self.agent.kernel, module.batch
+
+        def late(messages: Any, first: int) -> bytes:
+            if not kernel._sweeping.locked():
+                kernel.sweep()
+            return batch(messages, first)
+
+        with mock.patch.object(module, "batch", late):
+            self.unwire(name)
+        return kernel.waiting
 
     def look(self, pods: bool) -> Observed:
         self.agent.dropping = self.agent.kernel.forward.dropping()
