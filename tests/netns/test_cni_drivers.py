@@ -110,7 +110,7 @@ def cut(cri: Cri, end: Callable[[], None], seconds: float) -> Pod:
     return gone
 
 
-@pytest.mark.timeout(200)
+@pytest.mark.timeout(600)
 def test_containerd_killed_in_the_middle_leaks_nothing(cri: Cri, podnet: Podnet) -> None:
     """S36: while a Pod is made and another one removed; one that stands is not touched."""
     kept = cri.run("kept")
@@ -123,7 +123,7 @@ def test_containerd_killed_in_the_middle_leaks_nothing(cri: Cri, podnet: Podnet)
     assert cri.fetch(kept, kept.ip) == "kept"
 
 
-@pytest.mark.timeout(200)
+@pytest.mark.timeout(600)
 def test_an_agent_killed_in_the_middle_leaks_nothing(cri: Cri, podnet: Podnet) -> None:
     """S3, S29: a Pod that was refused is made again, as the kubelet does."""
     kept = cri.run("kept")
@@ -139,7 +139,7 @@ def test_an_agent_killed_in_the_middle_leaks_nothing(cri: Cri, podnet: Podnet) -
     assert cri.fetch(kept, kept.ip) == "kept"
 
 
-@pytest.mark.timeout(200)
+@pytest.mark.timeout(600)
 def test_a_node_that_is_booted_again_and_again_loses_no_address(cri: Cri, podnet: Podnet) -> None:
     """S1: the kubelet finds its Pods dead, removes them and makes others."""
     cri.remove(cri.run("first", alone=True).id)
