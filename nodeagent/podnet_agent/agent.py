@@ -63,7 +63,7 @@ class Agent:
     ports: Ports
     node: Node
     networks: Mapping[str, Network] = field(default_factory=dict)
-    leaving: Collection[str] = frozenset()  # of those, what nobody new is attached to
+    closed: Mapping[str, str] = field(default_factory=dict)  # those nobody new is attached to: why
     dropping: tuple[DroppingChain, ...] = ()
     conflicts: tuple[Conflict, ...] = ()  # of the last reconcile
     lost: frozenset[Netns] = frozenset()  # namespaces the last reconcile missed
@@ -95,11 +95,8 @@ class Agent:
     def attachable(self, name: str) -> Network:
         """The network, if somebody new can be attached to it; else Retryable or Conflict."""
         network = self.network(name)
-        if network.name in self.leaving:
-            raise Retryable(
-                f"{network.cause}, or this node's share of it, was deleted and goes with its last"
-                f" sandbox: make it again, or choose another network"
-            )
+        if network.name in self.closed:
+            raise Retryable(self.closed[network.name])
         if bridge_key(network) in self.foreign:
             raise Conflict(
                 f"link {network.bridge} is not podnet's; {network.cause} spec.bridge.name wants it:"

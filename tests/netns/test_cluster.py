@@ -10,6 +10,7 @@ from podnet.addresses import bridge_name
 from support.apiserver import ACCOUNT, PLURALS
 from support.host import until
 from support.nodes import Node, Nodes
+from support.runtime import Runtime, codes
 from support.traffic import Place, Stream, icmp, reach, serve, tcp, uninterrupted
 
 V4, V6 = "10.1.{}.0/24", "fd01:0:0:{}::/64"
@@ -122,6 +123,37 @@ def test_a_share_that_moves_takes_its_sandboxes_along(pair: Nodes) -> None:
     pair.api.delete("NodeSubnet", "default.b")
     pair.api.share("default", "b", V4.format(2), V6.format(2))
     a.follows(V4.format(2), "192.0.2.2")
+
+
+def test_a_share_that_moves_waits_for_a_runtimes_pods(pair: Nodes) -> None:
+    """S23: a Pod is given no other address as long as it is there, and its node says so."""
+    b = node(pair, "b")
+    runtime = Runtime(b)
+    pod, late = runtime.pod(), runtime.pod("late")
+    (address,) = (each["address"] for each in runtime.add(pod)["ips"] if ":" not in each["address"])
+    pair.api.delete("NodeSubnet", "default.b")
+    pair.api.share("default", "b", V4.format(9), V6.format(9))
+
+    def said() -> bool:
+        found = pair.api.condition("NodeSubnet", "default.b")
+        return found.get("reason") == "ShareMoved" and "Pod/default/web have" in found["message"]
+
+    for _ in range(2):
+        until(said, "the share to wait")
+        assert codes([runtime.status, lambda: runtime.add(late)]) == [50, 11]
+        with serve(pair.place("client"), 80):
+            seen = reach(pod.place, tcp(pair.ip("client"), 80)).peer
+            assert f"{seen}/32" == address
+        b.restart()
+    runtime.delete(pod)
+    until(lambda: pair.ip("client").startswith("10.1.9."), "the sandbox to have another address")
+    until(lambda: codes([runtime.status]) == [0], "Pods to be attached again")
+    assert any(each["address"].startswith("10.1.9.") for each in runtime.add(late)["ips"])
+    runtime.delete(late)
+    pair.delete("client")
+    pair.api.delete("NodeSubnet", "default.b")
+    pair.api.share("default", "b", V4.format(2), V6.format(2))
+    node(pair, "a").follows(V4.format(2), "192.0.2.2")
 
 
 def test_a_node_on_another_link_is_refused_with_a_sentence(cluster: Nodes) -> None:

@@ -3,7 +3,7 @@
 import contextlib
 import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import ip_address, ip_network
 from typing import Any, TypeVar
 
@@ -33,6 +33,10 @@ class NoShare(Retryable):
     """Nobody has cut a share for this node yet."""
 
 
+class ShareMoved(Retryable):
+    """The node's share is another than the one that a runtime's Pods have addresses of."""
+
+
 @dataclass(frozen=True, slots=True)
 class Parsed:
     """A NodeSubnet's body and what it says. Of hundreds only few change between two looks."""
@@ -54,21 +58,26 @@ class ClusterNetworks(Networks):
         self._parsed: dict[str, Parsed] = {}
         self._broken: dict[str, PodNetError] = {}  # NodeSubnets that say nothing
         self._unreached: dict[str, tuple[Unreached, ...]] = {}
+        self._former: dict[str, ShareMoved] = {}  # shares that wait for Pods of the former ones
         self._used: dict[str, tuple[float, int]] = {}  # when the number was written down
 
     @property
     def waiting(self) -> bool:
         """Whether one waits for what is not heard; a share is."""
-        return any(not isinstance(error, NoShare) for error in self._errors.values())
+        deaf = any(not isinstance(error, NoShare) for error in self._errors.values())
+        return deaf or bool(self._former)
 
     async def refresh(self) -> bool:
         """As of every machine, with the other nodes as they are now."""
         self._parse()
         before = self._machine[0].links
         new = await super().refresh()
-        self._agent.leaving = frozenset(
-            name for name in self._agent.networks if self._is_leaving(name)
-        )
+        self._agent.closed = {name: str(error) for name, error in self._former.items()} | {
+            name: f"PodNetwork/{name}, or this node's share of it, was deleted and goes with its"
+            f" last sandbox: make it again, or choose another network"
+            for name in self._agent.networks
+            if self._is_leaving(name)
+        }
         if self._machine[0].links != before:
             await self.moved()
         return new
@@ -154,7 +163,7 @@ class ClusterNetworks(Networks):
         node, foreign = self._machine
         podnetwork = from_body(body, PodNetwork)
         name = podnetwork.metadata.name
-        own, peers = self._shares(podnetwork)
+        own, peers = self._kept(store, *self._shares(podnetwork))
         if podnetwork.spec.backend.type == "Local":
             network = resolve(podnetwork, own.pod_cidrs, own.pod_cidrs, node)
         else:
@@ -189,6 +198,41 @@ class ClusterNetworks(Networks):
         ]
         others.sort(key=lambda parsed: parsed.body["metadata"].get("creationTimestamp", ""))
         return share, [parsed.peer for parsed in others]
+
+    def _kept(self, store: Store, own: Peer, peers: list[Peer]) -> tuple[Peer, list[Peer]]:
+        """The former share, as long as a runtime's Pods have addresses of it.
+
+        A sandbox is built anew in the new one; a Pod keeps what it was given for as long as it is
+        there. Without its bridge it would reach nobody, not even its own node.
+        """
+        former = store.facts.subnets(own.network)
+        self._former.pop(own.network, None)
+        owners = [
+            record.attachment.request.owner
+            for record in (store.records() if former not in ((), own.pod_cidrs) else ())
+            if record.attachment.request.cni
+            and record.attachment.request.network == own.network
+            and not all(
+                _lies_in(each.network, own.pod_cidrs) for each in record.attachment.addresses
+            )
+        ]
+        if not owners:
+            return own, peers
+        said = ", ".join(owners[:NAMED_AT_MOST])
+        more = f" and {len(owners) - NAMED_AT_MOST} more" if len(owners) > NAMED_AT_MOST else ""
+        was, now = (", ".join(map(str, cidrs)) for cidrs in (former, own.pod_cidrs))
+        self._former[own.network] = ShareMoved(
+            f"this node's share of PodNetwork/{own.network} is {now} by now, and {said}{more} have"
+            f" addresses of {was}, which other nodes have no way to: delete them (drain the node)"
+        )
+        others = [
+            peer
+            for peer in peers
+            if not any(
+                a.overlaps(b) for a in peer.pod_cidrs for b in former if a.version == b.version
+            )
+        ]
+        return replace(own, pod_cidrs=former), others
 
     def _followed(self, podnetwork: PodNetwork) -> Peer | None:
         """The share as the operator will cut it: where it only follows the Node, which is here."""
@@ -233,7 +277,7 @@ class ClusterNetworks(Networks):
             )
             claims = [Claim("Ready", False, error.reason, str(error))]
         else:
-            claims = self.claims(network, failure)
+            claims = self.claims(network, failure or self._former.get(share.network))
             claims.append(self._reachable(network))
         meta, before = body["metadata"], body["status"].get("conditions", [])
         return {
