@@ -6,9 +6,7 @@ import pytest
 
 from support.cluster import Cluster
 from support.host import until
-from support.plane import Body
-
-HERE = ("--namespace", "podnet-system")
+from support.plane import Body, in_agent
 
 
 @pytest.fixture(params=["iptables-nft", "iptables-legacy"])
@@ -26,17 +24,6 @@ def set_policy(cluster: Cluster, node: str, command: str, policy: str) -> None:
     """Of the FORWARD chain. Nobody is told: something of podnet is touched to have it look."""
     cluster.node(node, command, "-P", "FORWARD", policy)
     cluster.node(node, "nft", "add chain inet podnet touched; delete chain inet podnet touched")
-
-
-def pod_of(cluster: Cluster, node: str) -> str:
-    """The agent's there."""
-    label = "--selector=app.kubernetes.io/name=podnet-agent"
-    (pod,) = (
-        each["metadata"]["name"]
-        for each in cluster.get("pods", *HERE, label)["items"]
-        if each["spec"]["nodeName"] == node
-    )
-    return str(pod)
 
 
 def test_a_node_that_drops_gets_its_exceptions_by_its_own_iptables(
@@ -57,7 +44,7 @@ def test_a_node_that_drops_gets_its_exceptions_by_its_own_iptables(
         assert "1 packets received" in deployed.inside(one, "ping", "-c", "1", "-W", "2", other)
     other_command = ({"iptables-nft", "iptables-legacy"} - {command}).pop()
     assert "podnet0" not in deployed.node(node, other_command, "-S", "FORWARD")
-    said = deployed.kubectl("exec", *HERE, pod_of(deployed, node), "--", "podnet", "doctor")
+    said = in_agent(deployed, node, "podnet", "doctor")
     assert "podnet makes its exceptions in FORWARD" in said
     set_policy(deployed, node, command, "ACCEPT")
     until(lambda: rules() == [], "no exception where nothing drops", 90)
@@ -65,7 +52,7 @@ def test_a_node_that_drops_gets_its_exceptions_by_its_own_iptables(
 
 def test_doctor_asks_in_a_pod_for_what_is_needed_there(deployed: Cluster) -> None:
     node = deployed.workers()[0]
-    said = deployed.kubectl("exec", *HERE, pod_of(deployed, node), "--", "podnet", "doctor")
+    said = in_agent(deployed, node, "podnet", "doctor")
     assert said.splitlines()[-1] == "this machine is fit for podnet"
     assert "/run/containerd/containerd.sock" in said
     assert "conmon" not in said

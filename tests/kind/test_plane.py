@@ -96,7 +96,7 @@ def test_the_mtu_is_the_uplinks_and_a_packet_of_that_size_gets_through(
     assert statistics["ReasmReqds"] == "0"  # it came in one piece
 
 
-def test_pods_of_the_stand_in_and_sandboxes_reach_each_other(
+def test_pods_and_sandboxes_reach_each_other(
     deployed: Cluster, namespace: str, pair: tuple[Body, Body]
 ) -> None:
     here, _ = pair

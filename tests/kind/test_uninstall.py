@@ -1,17 +1,15 @@
 """Taking podnet out of a cluster: one command that ends by itself, and nodes as they were."""
 
-import contextlib
 import re
-import time
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from support.cluster import BUSYBOX, ROOT, Cluster
+from support.cluster import BUSYBOX, Cluster
 from support.host import until
+from support.installing import reinstalled, uninstall
+from support.plane import pod
 
-OVERLAY = ("--kustomize", str(ROOT / "deploy/overlays/kind"))
 STATE = {
     "links": "ip -br link | awk '{print $1}'",
     "addresses": "ip -br address | grep -v fe80",
@@ -31,8 +29,8 @@ STATE = {
 }
 """Whatever podnet may touch on a node, and how it is seen. (-s: without counters.)"""
 OURS = ("mounts", "files", "groups", "records", "leases", "processes")
-SECONDS = 90.0
-"""For the whole command; containers have 10 s of it, and kubectl waits for all Pods."""
+NET = "/sys/class/net"
+READY = ("--for=condition=Ready", "--timeout=50s")
 
 
 def state(cluster: Cluster, node: str) -> dict[str, list[str]]:
@@ -63,28 +61,17 @@ def is_held(cluster: Cluster, network: str) -> bool:
     return "podnet.dev/in-use" in meta.get("finalizers", [])
 
 
-def uninstall(cluster: Cluster) -> float:
-    """How many seconds the one command takes."""
-    begun = time.monotonic()
-    cluster.kubectl("delete", "--ignore-not-found", *OVERLAY, timeout=SECONDS)
-    return time.monotonic() - begun
-
-
-@contextlib.contextmanager
-def reinstalled(cluster: Cluster) -> Iterator[None]:
-    """For the tests that come after."""
-    try:
-        yield
-    finally:
-        cluster.deploy()
-
-
 @pytest.mark.timeout(400)
 def test_deleting_podnet_leaves_nodes_as_they_were(
     deployed: Cluster, namespace: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """With sandboxes at work on two nodes, in networks that are held because of them."""
+    """With sandboxes and Pods at work on two nodes, in networks that are held because of them.
+
+    Pods lose their network, and go once a CNI is there.
+    """
     nodes = [each["metadata"]["name"] for each in deployed.nodes()]
+    pods = [pod(f"pod-{node}", namespace, node) for node in deployed.workers()]
+    here = ("--namespace", namespace)
     with reinstalled(deployed):
         uninstall(deployed)
         before = {node: state(deployed, node) for node in nodes}
@@ -109,8 +96,8 @@ def test_deleting_podnet_leaves_nodes_as_they_were(
                 ),
                 sandbox(f"alone-{number}", namespace, node, mode="None"),
             )
-        here = ("--namespace", namespace)
-        deployed.kubectl("wait", *here, "--for=condition=Ready", "psb", "--all", "--timeout=60s")
+        deployed.apply(*pods)
+        deployed.kubectl("wait", *here, *READY, "psb,pods", "--all")
         until(lambda: is_held(deployed, "lab"), "the network to be held", 20)
         during = state(deployed, deployed.workers()[0])
         assert all(during[name] for name in OURS)
@@ -121,5 +108,12 @@ def test_deleting_podnet_leaves_nodes_as_they_were(
         assert left == before
         named = ("crd,clusterrole,clusterrolebinding", "--output=name")
         until(lambda: "podnet" not in deployed.kubectl("get", *named), "nothing named podnet", 30)
+        links = deployed.kubectl("exec", *here, f"pod-{deployed.workers()[0]}", "--", "ls", NET)
+        assert links.split() == ["lo"]
+
+        deployed.deploy()
+        deployed.kubectl("delete", *here, "pods", "--all", "--timeout=50s")
+        deployed.apply(*pods)
+        deployed.kubectl("wait", *here, *READY, "pods", "--all")
     with capsys.disabled():
-        print(f"\nkubectl delete -k with 8 sandboxes on two nodes: {seconds:.0f} s")
+        print(f"\nkubectl delete -k with 8 sandboxes and 2 Pods on two nodes: {seconds:.0f} s")

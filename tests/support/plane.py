@@ -38,6 +38,18 @@ def sandbox(
     }
 
 
+def pod(name: str, namespace: str, node: str, *command: str, **spec: Any) -> Body:
+    """A Pod of that node; of its own accord its only container runs for ever."""
+    container = {"name": "main", "image": BUSYBOX, "command": [*(command or FOREVER)]}
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": name, "namespace": namespace},
+        "spec": {"nodeName": node, "terminationGracePeriodSeconds": 0, "containers": [container]}
+        | spec,
+    }
+
+
 def condition(body: Body, word: str = "Ready") -> Body:
     """The object's condition of that type; empty while there is none."""
     found = body.get("status", {}).get("conditions", [])
@@ -113,6 +125,18 @@ def container_address(cluster: Cluster, name: str) -> str:
     """The IPv4 address of one of docker's containers: a node, or somebody outside the cluster."""
     template = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}"
     return cluster.in_cluster("docker", "inspect", "-f", template, name).stdout.strip()
+
+
+def in_agent(cluster: Cluster, node: str, *command: str) -> str:
+    """What a command prints in the Pod of that node's agent."""
+    here = ("--namespace", "podnet-system")
+    label = "--selector=app.kubernetes.io/name=podnet-agent"
+    (name,) = (
+        each["metadata"]["name"]
+        for each in cluster.get("pods", *here, label)["items"]
+        if each["spec"]["nodeName"] == node and "deletionTimestamp" not in each["metadata"]
+    )
+    return cluster.kubectl("exec", *here, name, "--", *command)
 
 
 def shares(cluster: Cluster, network: str) -> dict[str, list[str]]:

@@ -1,0 +1,45 @@
+"""podnet taken out of a cluster and put in again, and who has to be out of the way meanwhile."""
+
+import contextlib
+import time
+from collections.abc import Iterator
+
+from support.cluster import ROOT, Cluster
+from support.host import until
+
+OVERLAY = ("--kustomize", str(ROOT / "deploy/overlays/kind"))
+UNINSTALL_SECONDS = 90.0
+"""For the whole command; containers have 10 s of it, and kubectl waits for all Pods."""
+
+
+def uninstall(cluster: Cluster) -> float:
+    """How many seconds the one command takes."""
+    begun = time.monotonic()
+    cluster.kubectl("delete", "--ignore-not-found", *OVERLAY, timeout=UNINSTALL_SECONDS)
+    return time.monotonic() - begun
+
+
+@contextlib.contextmanager
+def reinstalled(cluster: Cluster) -> Iterator[None]:
+    """For the tests that come after. CoreDNS is away in the block: it is made anew on podnet."""
+    with _without_coredns(cluster):
+        try:
+            yield
+        finally:
+            cluster.deploy()
+
+
+@contextlib.contextmanager
+def _without_coredns(cluster: Cluster) -> Iterator[None]:
+    """kube-proxy's rules tell whether it is ready, and it is not where nobody is its CNI."""
+    here = ("--namespace=kube-system",)
+    scale = ("scale", "deployment/coredns", *here)
+    cluster.kubectl(*scale, "--replicas=0")
+    try:
+        label = "--selector=k8s-app=kube-dns"
+        until(lambda: not cluster.get("pods", *here, label)["items"], "CoreDNS to be gone", 60)
+        yield
+    finally:
+        cluster.kubectl(*scale, "--replicas=2")
+        wait = ("rollout", "status", "deployment/coredns", *here, "--timeout=90s")
+        cluster.kubectl(*wait, timeout=100)
