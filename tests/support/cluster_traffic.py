@@ -1,4 +1,4 @@
-"""Streams between PodSandboxes of a cluster, by the probe that the private hosts have.
+"""Streams between PodSandboxes of a cluster, or Pods, by the probe that the private hosts have.
 
 A node has no Python, but the agent's image has. A Pod of it on each node enters the sandboxes'
 networks; it is not the agent's, so it goes on whatever happens to that.
@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from support.cluster import AGENT_IMAGE, FOLDER, Cluster
+from support.plane import pod
 from support.traffic import PROBE
 
 Body = dict[str, Any]
@@ -26,12 +27,28 @@ class SandboxPlace:
 
     def start(self, *args: str) -> "subprocess.Popen[str]":
         """Start the probe there."""
-        enter = ["nsenter", f"--net={self.netns}", "python3", "-IS", "-c", PROBE.read_text()]
-        argv = [FOLDER / "in", "kubectl", "exec", "-i", "-n", self.namespace, self.pod, "--"]
-        pipe = subprocess.PIPE
-        return subprocess.Popen(
-            [*argv, *enter, *args], text=True, stdin=pipe, stdout=pipe, stderr=pipe
-        )
+        enter = ("nsenter", f"--net={self.netns}", "python3", "-IS", "-c", PROBE.read_text())
+        return _start(self.namespace, self.pod, *enter, *args)
+
+
+@dataclass(frozen=True)
+class PodPlace:
+    """Where traffic begins or ends: a Pod of `speaker`. Used as traffic.Place is."""
+
+    namespace: str
+    pod: str
+
+    def start(self, *args: str) -> "subprocess.Popen[str]":
+        """Start the probe there."""
+        return _start(self.namespace, self.pod, "python3", "-IS", "-c", PROBE.read_text(), *args)
+
+
+def speaker(name: str, namespace: str, node: str) -> Body:
+    """A Pod of the agent's image, where the probe can be started. Its buffers take privileges."""
+    body = pod(name, namespace, node)
+    more = {"image": AGENT_IMAGE, "securityContext": {"privileged": True}}
+    body["spec"]["containers"][0] |= more
+    return body
 
 
 @contextmanager
@@ -53,6 +70,12 @@ def place(sandbox: Body) -> SandboxPlace:
     return SandboxPlace(
         sandbox["metadata"]["namespace"], f"probe-{node}", sandbox["status"]["netns"]["path"]
     )
+
+
+def _start(namespace: str, name: str, *command: str) -> "subprocess.Popen[str]":
+    argv = [FOLDER / "in", "kubectl", "exec", "-i", "-n", namespace, name, "--", *command]
+    pipe = subprocess.PIPE
+    return subprocess.Popen(argv, text=True, stdin=pipe, stdout=pipe, stderr=pipe)
 
 
 def _probe(namespace: str, node: str) -> Body:
