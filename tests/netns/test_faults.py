@@ -12,7 +12,7 @@ import pytest
 
 from support.bodies import FOREVER, network, published, sandbox
 from support.host import Host, until
-from support.podnet import PROGRAM, Podnet
+from support.podnet import PROGRAM, START_SECONDS, Podnet
 from support.traffic import Place, icmp, reach, serve, tcp
 from support.wire import connect
 
@@ -162,7 +162,7 @@ def test_a_low_limit_of_open_files_costs_only_what_is_beyond_it(podnet: Podnet) 
     """S36: the agent lives on, says what it ran into, and takes all away in the end."""
     script = f"ulimit -n 110; exec {PROGRAM} agent > /run/agent.log 2>&1"
     agent = podnet.host.popen(["sh", "-c", script])
-    until(podnet.answers, "an answer", 10)
+    until(podnet.answers, "an answer", START_SECONDS)
     podnet.up(sandbox("early"))
     many = [sandbox(f"s{number}", net=published(9000 + number)) for number in range(30)]
     podnet.apply("".join(many))
@@ -185,7 +185,7 @@ def test_the_usual_limit_of_open_files_bounds_containers_alone(podnet: Podnet) -
     """S36: the agent takes what it may, each container is a file of its; they keep the usual."""
     script = f"ulimit -Sn 100; exec {PROGRAM} agent > /run/agent.log 2>&1"
     podnet.host.popen(["sh", "-c", script])
-    until(podnet.answers, "an answer", 10)
+    until(podnet.answers, "an answer", START_SECONDS)
     ports = [sandbox(f"s{number}", net=published(9000 + number)) for number in range(40)]
     podnet.up("".join(ports) + sandbox("full", FOREVER))
     limits = podnet.inside("full", "grep", "open files", "/proc/1/limits").split()
