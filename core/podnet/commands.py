@@ -9,6 +9,7 @@ from podnet.objects import (
     Address,
     Bridge,
     Element,
+    Endpoint,
     ForwardAccept,
     Interface,
     Namespace,
@@ -73,6 +74,10 @@ def commands(operation: Operation) -> tuple[str, ...]:
                 return (f"podnet-agent shortcut --remove {thing.ifname}",)
             which = "--neighbours " if thing.version == ON_BRIDGE else ""
             return (f"podnet-agent shortcut {which}{thing.ifname}",)
+        case Endpoint() if isinstance(operation, Remove):
+            return (f"podnet-agent endpoint --remove {thing.address}",)
+        case Endpoint():
+            return (f"podnet-agent endpoint {thing.address} {thing.host_end}",)
         case _:
             assert_never(thing)
 

@@ -22,12 +22,11 @@ from podnet.objects import (
     Netns,
     Route,
     Ruleset,
-    Shortcut,
     Sysctl,
     Veth,
 )
 from podnet.ruleset import TABLE, VERSION
-from podnet.shortcut import ON_BRIDGE, ON_UPLINK
+from podnet.shortcuts import bridge_shortcut, endpoint_objects, uplink_shortcut
 
 EVERYWHERE: tuple[IPNetwork, ...] = (IPv4Network("0.0.0.0/0"), IPv6Network("::/0"))
 
@@ -100,11 +99,7 @@ def node_objects(networks: Sequence[Network], node: Node) -> Iterator[KernelObje
         if node.accepts_ra and node.uplink:  # else forwarding ends the node's own default route
             name = f"net/ipv6/conf/{node.uplink}/accept_ra"
             yield Sysctl(name=name, value="2", cause=cause)
-    for network in networks:
-        if network.shortcut and node.uplink:  # the way from and to the other nodes
-            cause = f"{network.cause} spec.backend"
-            yield Shortcut(ifname=node.uplink, version=ON_UPLINK, cause=cause)
-            break
+    yield from uplink_shortcut(networks, node)
 
 
 def network_objects(network: Network) -> Iterator[KernelObject]:
@@ -128,10 +123,7 @@ def network_objects(network: Network) -> Iterator[KernelObject]:
     yield Interface(ifname=name, cause=f"{cause} spec.bridge.name", within=bridge.key)
     yield from _network_elements(network)
     yield from network.routes
-    if network.shortcut:
-        yield Shortcut(
-            ifname=name, version=ON_BRIDGE, cause=f"{cause} spec.backend", within=bridge.key
-        )
+    yield from bridge_shortcut(network)
 
 
 def bridge_key(network: Network) -> Key:
@@ -196,6 +188,7 @@ def attachment_objects(network: Network, attachment: Attachment) -> Iterator[Ker
             cause=request.cause("routes") if request.by_hand else cause,
         )
     yield from port_objects(attachment)
+    yield from endpoint_objects(attachment, network)
 
 
 def ways(network: Network, attachment: Attachment) -> Iterator[tuple[IPNetwork, IPAddress | None]]:
@@ -234,6 +227,7 @@ def residue(attachment: Attachment) -> Iterator[KernelObject]:
         pod_mac=attachment.mac,
     )
     yield from port_objects(attachment)
+    yield from endpoint_objects(attachment)
 
 
 def port_objects(attachment: Attachment) -> Iterator[KernelObject]:

@@ -241,6 +241,21 @@ class Shortcut(_Owned):
         return ("shortcut", self.netns, self.ifname)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Endpoint(_Owned):
+    """Where the shortcut finds a pod: an entry of its map, from an address to a host end."""
+
+    rank: ClassVar[int] = 13
+    address: IPAddress
+    host_end: str
+    bridge: str = field(default="", compare=False)  # whose program has the map; "": any
+
+    @property
+    def key(self) -> Key:
+        """Its identity on the node."""
+        return ("endpoint", self.netns, str(self.address))
+
+
 KernelObject = (
     Namespace
     | Sysctl
@@ -253,6 +268,7 @@ KernelObject = (
     | Element
     | ForwardAccept
     | Shortcut
+    | Endpoint
 )
 
 

@@ -7,36 +7,63 @@ translated: a plain connection's packet is the SYN-ACK's turned round, and goes 
 said the next byte is. Of a Service or a published port the client writes to another address than
 the one that answers, so those never match and stay where they can be translated back.
 
-Where each packet goes is asked of the routing table then and there (bpf_fib_lookup); what has no
-way or is too large goes on to the stack, which tells the sender. So does everything that is not TCP
-or has IP options, and any connection that was there before the program.
+A packet to a pod of this node goes straight into it: the maps of endpoints have its host end. Where
+others go is asked of the routing table then and there (bpf_fib_lookup); what has no way or is too
+large goes on to the stack, which tells the sender. So does everything that is not TCP or has IP
+options, and any connection that was there before the program.
 
-A connection has an entry for each direction in the map of its family. The key is the index of the
-link it comes in by, so that nobody behind another one can send in its name, both addresses and both
-ports; the value its state, the client's next byte and the link to the server. Both are kept until
-others need the room: a new SYN-ACK of the same addresses and ports, which may be of a translated
-connection, takes them away.
+A connection has an entry for each direction in its family's map of flows. The key is the index of
+the link it comes in by, so that nobody behind another one can send in its name, both addresses and
+both ports; the value its state, the client's next byte and the link to the server. Both are kept
+until others need the room: a new SYN-ACK of the same addresses and ports, which may be of a
+translated connection, takes them away.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
+from typing import NamedTuple
 
 from podnet.bytecode import R0, R1, R2, R3, R4, R6, R7, R8, STACK, Code
 
 MARK = "podnet_"
 """How a program's name begins; the rest is its version."""
-KEY_BYTES = {4: 16, 6: 40}
-"""Of the two maps, by IP version."""
-VALUE_BYTES = 12
-FLOWS = 32768
-"""Entries of each map: half as many connections. LRU: the one longest unused makes way."""
+
+
+class Map(NamedTuple):
+    """The shape of a map, as struct bpf_map_info begins with it."""
+
+    kind: int
+    key_bytes: int
+    value_bytes: int
+    entries: int
+    flags: int = 0
+
+
+_FLOWS = 32768
+"""Half as many connections; of these maps (LRU) the entry longest unused makes way."""
+_PODS = 16384
+_HASH, _LRU_HASH, _NO_PREALLOC = 1, 9, 1
+MAPS = (
+    Map(_LRU_HASH, 16, 12, _FLOWS),
+    Map(_LRU_HASH, 40, 12, _FLOWS),
+    Map(_HASH, 4, 4, _PODS, _NO_PREALLOC),
+    Map(_HASH, 16, 4, _PODS, _NO_PREALLOC),
+)
+"""Flows of IPv4 and IPv6; endpoints of both: a pod's address, and the index of its host end."""
+ENDPOINTS = {4: 2, 6: 3}
+"""Which of them, by IP version."""
 
 ANSWERED, OPEN = 1, 2
 """States of an entry: the server has answered; both have spoken."""
 _PASS, _AF_INET, _AF_INET6 = 0xFFFFFFFF, 2, 10
 _SYN, _ACK = 0x02, 0x10
-_LOOKUP, _UPDATE, _DELETE, _FIB, _REDIRECT = 1, 2, 3, 69, 152
-"""bpf_map_lookup_elem, _update_elem, _delete_elem, bpf_fib_lookup, bpf_redirect_neigh."""
+_LOOKUP, _UPDATE, _DELETE, _SET_TYPE, _FIB = 1, 2, 3, 32, 69
+"""bpf_map_lookup_elem, _update_elem, _delete_elem, bpf_skb_change_type, bpf_fib_lookup."""
+_REDIRECT, _REDIRECT_PEER = 152, 155
+"""bpf_redirect_neigh, bpf_redirect_peer."""
+_PACKET_HOST = 0
+"""The frame bears the bridge's address: to the pod it would be somebody else's."""
 _IFINDEX, _DATA, _DATA_END, _GSO_SIZE = 40, 76, 80, 176
 """Fields of struct __sk_buff."""
 _NO_MATTER_WHETHER_KNOWN = 4
@@ -56,7 +83,8 @@ class _Family:
     size: int  # bytes of an address
     addresses: int
     tcp: int
-    flows: int  # descriptor of its map
+    flows: int  # descriptors of its maps
+    endpoints: int
 
     def field(self, key: int, name: str) -> int:
         """Where a part of a key is on the stack."""
@@ -64,8 +92,8 @@ class _Family:
         return key + parts[name]
 
 
-def program(flows4: int, flows6: int, *, neighbours: bool) -> bytes:
-    """The bytecode; `flows4`, `flows6`: descriptors of its maps.
+def program(maps: Sequence[int], *, neighbours: bool) -> bytes:
+    """The bytecode; `maps`: descriptors of MAPS, in that order.
 
     `neighbours`: connections from the link back to the same one count, as on a bridge of ours. Of
     the uplink's that would be others' connections.
@@ -87,14 +115,14 @@ def program(flows4: int, flows6: int, *, neighbours: bool) -> bytes:
     code.if_not(R2, 0, "pass")
     code.load(1, R2, R7, 23)
     code.if_not(R2, 6, "pass")
-    _tcp(code, _Family(4, _AF_INET, 4, 26, 34, flows4), neighbours)
+    _tcp(code, _Family(4, _AF_INET, 4, 26, 34, maps[0], maps[ENDPOINTS[4]]), neighbours)
     code.label("6")
     code.move(R2, R7)
     code.add(R2, 74)
     code.if_more(R2, R8, "pass")
     code.load(1, R2, R7, 20)
     code.if_not(R2, 6, "pass")
-    _tcp(code, _Family(6, _AF_INET6, 16, 22, 54, flows6), neighbours)
+    _tcp(code, _Family(6, _AF_INET6, 16, 22, 54, maps[1], maps[ENDPOINTS[6]]), neighbours)
     code.label("pass")
     code.set(R0, _PASS)
     code.exit()
@@ -187,8 +215,21 @@ def _opens(code: Code, family: _Family) -> None:
 
 
 def _goes(code: Code, family: _Family) -> None:
-    """To where the routing table says, by that neighbour's hardware address."""
-    sends = f"sends {family.version}"
+    """Into a pod of this node, else to where the routing table says."""
+    leaves, sends = f"leaves {family.version}", f"sends {family.version}"
+    code.map(R1, family.endpoints)
+    code.stack(R2, family.field(_HERE, "to"))
+    code.call(_LOOKUP)
+    code.if_is(R0, 0, leaves)
+    code.load(4, R8, R0, 0)
+    code.move(R1, R6)
+    code.set(R2, _PACKET_HOST)
+    code.call(_SET_TYPE)
+    code.move(R1, R8)
+    code.set(R2, 0)
+    code.call(_REDIRECT_PEER)
+    code.exit()
+    code.label(leaves)
     _way(code, family, "from", "to")
     code.load(4, R2, R6, _GSO_SIZE)
     code.if_is(R2, 0, sends)
@@ -228,7 +269,7 @@ def _way(code: Code, family: _Family, source: str, destination: str) -> None:
 
 
 def _version(neighbours: bool) -> str:
-    return sha256(program(0, 0, neighbours=neighbours)).hexdigest()[:8]
+    return sha256(program([0] * len(MAPS), neighbours=neighbours)).hexdigest()[:8]
 
 
 ON_BRIDGE, ON_UPLINK = _version(True), _version(False)

@@ -1,4 +1,4 @@
-"""`podnet-agent serve | plan | doctor | ruleset | shortcut | install | uninstall`: as a process."""
+"""`podnet-agent VERB`: the agent as a process, and what commands there are for no other program."""
 
 import argparse
 import contextlib
@@ -9,6 +9,7 @@ import signal
 import sys
 import time
 from collections.abc import Coroutine, Sequence
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -48,6 +49,10 @@ def main() -> None:
     shortcut.add_argument("--neighbours", action="store_true", help="on the link itself as well")
     shortcut.add_argument("--remove", action="store_true", help="no more")
     shortcut.add_argument("ifname", help="the link that they come in by")
+    endpoint = verbs.add_parser("endpoint", help="have those connections go straight into a pod")
+    endpoint.add_argument("--remove", action="store_true", help="no more")
+    endpoint.add_argument("address", type=ip_address, help="the pod's")
+    endpoint.add_argument("host_end", nargs="?", default="", help="the pod's link on this machine")
     install = verbs.add_parser("install", help="have containerd call podnet for Pods")
     uninstall = verbs.add_parser("uninstall", help="have containerd call podnet no more")
     for verb in (serve, install, uninstall):
@@ -62,6 +67,9 @@ def main() -> None:
         elif arguments.verb == "shortcut":
             _need_root()
             _shortcut(arguments.ifname, arguments.neighbours, arguments.remove)
+        elif arguments.verb == "endpoint":
+            _need_root()
+            _endpoint(arguments.address, arguments.host_end, arguments.remove)
         elif arguments.verb == "doctor":
             sys.exit(_doctor(arguments.output == "json"))
         elif arguments.verb in ("install", "uninstall"):
@@ -93,6 +101,16 @@ def _shortcut(ifname: str, neighbours: bool, remove: bool) -> None:
     from podnet_agent.shortcuts import Shortcuts
 
     thing = Shortcut(ifname=ifname, version=ON_BRIDGE if neighbours else ON_UPLINK)
+    Shortcuts().commit([Removal(thing) if remove else Add(thing)])
+
+
+def _endpoint(address: IPv4Address | IPv6Address, host_end: str, remove: bool) -> None:
+    from podnet.objects import Endpoint
+    from podnet.plan import Add
+    from podnet.plan import Remove as Removal
+    from podnet_agent.shortcuts import Shortcuts
+
+    thing = Endpoint(address=address, host_end=host_end)
     Shortcuts().commit([Removal(thing) if remove else Add(thing)])
 
 

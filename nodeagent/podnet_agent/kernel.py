@@ -14,6 +14,7 @@ from podnet.errors import Conflict, PodNetError, Retryable
 from podnet.objects import (
     HOST,
     Element,
+    Endpoint,
     ForwardAccept,
     Namespace,
     Netns,
@@ -270,6 +271,7 @@ _CHANNELS: dict[type, str] = {
     Element: "nft",
     ForwardAccept: "accept",
     Shortcut: "shortcut",
+    Endpoint: "shortcut",
     Sysctl: "sysctl",
     Namespace: "namespace",
 }

@@ -8,6 +8,7 @@ from podnet.errors import Conflict
 from podnet.network import Network
 from podnet.objects import KernelObject, Namespace, Netns, Observed, Ruleset, Veth
 from podnet.plan import Add, Operation, Remove
+from podnet.shortcuts import endpoint_objects
 from podnet_agent.kernel import ApplyError
 from podnet_agent.store import Record
 
@@ -15,6 +16,7 @@ from podnet_agent.store import Record
 def without_younger(observed: Observed, younger: Sequence[Record]) -> Observed:
     """Elements carry no number: those of attachments younger than the look are taken out."""
     keys = {thing.key for record in younger for thing in port_objects(record.attachment)}
+    keys |= {thing.key for record in younger for thing in endpoint_objects(record.attachment)}
     if not keys:
         return observed
     kept = {key: found for key, found in observed.seen.items() if key not in keys}

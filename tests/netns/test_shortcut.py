@@ -10,7 +10,7 @@ import pytest
 from podnet.shortcut import ON_BRIDGE, ON_UPLINK
 from support.host import until
 from support.nodes import Node, Nodes
-from support.traffic import Place, Stream, blocked, reach, serve, tcp, uninterrupted
+from support.traffic import Place, Stream, blocked, reach, serve, tcp
 
 AGENT = Path(sys.executable).with_name("podnet-agent")
 SERVICE, SERVICE_PORT = "10.96.0.10", 80
@@ -19,10 +19,13 @@ PAUSE = 1000.0
 SYN, ACK = 0x02, 0x10
 HANDSHAKE = 4
 """Packets of a connection that rules may meet: SYN, SYN-ACK, and each sent again."""
-LISTING = (
-    "from podnet_agent.shortcuts import Shortcuts\n"
-    "for key, seen in Shortcuts().listing().items(): print(key[2], seen.what.version)"
-)
+LISTING = """
+import sys
+from podnet_agent.shortcuts import Shortcuts
+for (kind, _, name), seen in Shortcuts().listing().items():
+    if kind == sys.argv[1]:
+        print(name, getattr(seen.what, sys.argv[2]))
+"""
 BOTH = {"podnet0": ON_BRIDGE, "eth0": ON_UPLINK}
 
 SAME_PORT = """
@@ -120,8 +123,17 @@ def attached(cluster: Nodes) -> None:
 
 def shortcuts(node: Node) -> dict[str, str]:
     """Version by interface."""
-    found = node.host.run([sys.executable, "-c", LISTING]).stdout
-    return dict(line.split() for line in found.splitlines())  # type: ignore[misc]
+    return listing(node, "shortcut", "version")
+
+
+def endpoints(node: Node) -> dict[str, str]:
+    """Host end by address."""
+    return listing(node, "endpoint", "host_end")
+
+
+def listing(node: Node, kind: str, what: str) -> dict[str, str]:
+    found = node.host.run([sys.executable, "-c", LISTING, kind, what]).stdout
+    return dict(line.split(maxsplit=1) for line in found.splitlines())  # type: ignore[misc]
 
 
 @contextmanager
@@ -158,6 +170,11 @@ def python(place: Place, code: str, *argv: object) -> None:
     place.host.python(code, *map(str, argv), netns=place.netns)
 
 
+def look(node: Node) -> None:
+    """Have the agent look at its node."""
+    node.host.run(["nft", "delete element inet podnet pn_bridges { podnet0 }"])
+
+
 def port_of(place: Place) -> str:
     """The client's, of the one connection that it has."""
     said = place.host.run(["ss", "-Htn", "state", "established"], netns=place.netns).stdout
@@ -184,7 +201,7 @@ def test_a_begun_connection_meets_no_rule(
     ):
         until(lambda: came() > 3 * HANDSHAKE, "some packets")
         assert 0 < met() <= HANDSHAKE
-        uninterrupted(stream, PAUSE)
+        stream.stop()["tcp"].check(PAUSE)
 
 
 def test_it_would_meet_rules_without(cluster: Nodes) -> None:
@@ -193,7 +210,7 @@ def test_it_would_meet_rules_without(cluster: Nodes) -> None:
     with forwarded(a) as met, Stream(cluster.place("near"), cluster.ip("web"), 80) as stream:
         a.host.run([AGENT, "shortcut", "--remove", "podnet0"])
         until(lambda: met() > 3 * HANDSHAKE, "packets that meet a rule")
-        uninterrupted(stream, PAUSE)
+        stream.stop()["tcp"].check(PAUSE)
     assert web.host is a.host
     a.host.run([AGENT, "shortcut", "--neighbours", "podnet0"])
 
@@ -246,7 +263,7 @@ def test_nobody_behind_another_bridge_sends_into_a_begun_connection(cluster: Nod
             python(blue, SEND_RAW, *words)
             python(near, SEND_RAW, *words)
             until(lambda: came() == 2, "its second to arrive")
-        uninterrupted(stream, PAUSE)
+        stream.stop()["tcp"].check(PAUSE)
 
 
 def test_no_forged_answer_takes_a_connection_off(cluster: Nodes) -> None:
@@ -258,7 +275,7 @@ def test_no_forged_answer_takes_a_connection_off(cluster: Nodes) -> None:
         with arrived(cluster.place("web")) as came:
             until(lambda: came() > 3 * HANDSHAKE, "some packets")
         assert met() <= HANDSHAKE
-        uninterrupted(stream, PAUSE)
+        stream.stop()["tcp"].check(PAUSE)
 
 
 # --- that it stays ---
@@ -273,15 +290,52 @@ def test_a_begun_connection_outlives_the_agent_and_another_program(cluster: Node
         with arrived(web) as came:
             until(lambda: came() > 3 * HANDSHAKE, "some packets")
         assert met() <= HANDSHAKE
-        uninterrupted(stream, PAUSE)
+        stream.stop()["tcp"].check(PAUSE)
 
 
 def test_what_is_missing_or_old_is_put_right(cluster: Nodes) -> None:
     a = cluster.nodes["a"]
     a.host.run([AGENT, "shortcut", "--remove", "podnet0"])
     a.host.run([AGENT, "shortcut", "--neighbours", "eth0"])
-    a.host.run(["nft", "delete element inet podnet pn_bridges { podnet0 }"])  # the agent looks
+    look(a)
     until(lambda: BOTH.items() <= shortcuts(a).items(), "both as they should be")
+
+
+def test_endpoints_are_of_the_pods_that_are_there_and_put_right(cluster: Nodes) -> None:
+    a, web = cluster.nodes["a"], cluster.ip("web")
+    right = endpoints(a)
+    assert set(right) == {
+        each["ip"]
+        for name in ("web", "near", "blue")
+        for each in cluster.api.status("PodSandbox", name)["podIPs"]
+    }
+    another = cluster.sandbox("another", "a")
+    both = {each["ip"] for each in cluster.api.status("PodSandbox", "another")["podIPs"]}
+    assert set(endpoints(a)) == set(right) | both and another in both
+    cluster.delete("another")
+    assert endpoints(a) == right
+    a.host.run([AGENT, "endpoint", web, right[cluster.ip("near")]])
+    a.host.run([AGENT, "endpoint", "10.1.1.77", right[web]])
+    a.host.run([AGENT, "endpoint", "--remove", cluster.ip("web", 1)])
+    look(a)
+    until(lambda: endpoints(a) == right, "them to be put right")
+
+
+@pytest.mark.parametrize("name", ["near", "far"])
+def test_a_pod_without_an_endpoint_is_reached_by_the_routing_table(
+    cluster: Nodes, name: str
+) -> None:
+    a, web = cluster.nodes["a"], cluster.ip("web")
+    host_end = endpoints(a)[web]
+    with forwarded(a) as met, Stream(cluster.place(name), web, 80) as stream:
+        with arrived(cluster.place("web")) as came:
+            until(lambda: came() > 3 * HANDSHAKE, "some packets")
+            a.host.run([AGENT, "endpoint", "--remove", web])
+            before = came()
+            until(lambda: came() > before + 3 * HANDSHAKE, "packets by the bridge")
+        assert met() <= HANDSHAKE
+        stream.stop()["tcp"].check(PAUSE)
+    a.host.run([AGENT, "endpoint", web, host_end])
 
 
 def test_large_packets_on_a_narrow_way_are_left_to_the_stack(cluster: Nodes) -> None:

@@ -12,6 +12,7 @@ from podnet.objects import (
     Address,
     Bridge,
     Element,
+    Endpoint,
     ForwardAccept,
     Interface,
     KernelObject,
@@ -57,6 +58,7 @@ RULESET = Ruleset(version="1")
 MEMBER = Element(container="pn_bridges", match="podnet0")
 MAPPING = Element(container="pn_any4", match="tcp . 80", verdict="172.17.0.2 . 8080")
 SHORTCUT = Shortcut(ifname="podnet0", version=ON_BRIDGE)
+ENDPOINT = Endpoint(address=ip_address("10.1.1.2"), host_end="vethpn1a")
 ACCEPT = ForwardAccept(command="ip6tables", chain="FORWARD", direction="-o", bridge="podnet0")
 
 TABLE: list[tuple[Operation, list[str]]] = [
@@ -173,6 +175,12 @@ TABLE: list[tuple[Operation, list[str]]] = [
         ["podnet-agent shortcut eth0"],
     ),
     (Remove(SHORTCUT), ["podnet-agent shortcut --remove podnet0"]),
+    (Add(ENDPOINT), ["podnet-agent endpoint 10.1.1.2 vethpn1a"]),
+    (
+        Change(ENDPOINT, replace(ENDPOINT, host_end="vethpn1b")),
+        ["podnet-agent endpoint 10.1.1.2 vethpn1a"],
+    ),
+    (Remove(ENDPOINT), ["podnet-agent endpoint --remove 10.1.1.2"]),
 ]
 
 

@@ -187,7 +187,8 @@ def test_what_hangs_on_the_pair_goes_with_it() -> None:
 @pytest.mark.parametrize("ports", [(), (PublishedPort(80, 80), PublishedPort(1, 2, "udp"))])
 def test_the_record_alone_tells_what_to_undo(ports: tuple[PublishedPort, ...]) -> None:
     both = attachment(26, "172.17.0.2/16", "fd00:17::2/64", ports=ports)
-    assert undoing(residue(both)) == undoing(attachment_objects(DUAL, both))
+    most = replace(DUAL, shortcut=True)
+    assert undoing(residue(both)) == undoing(attachment_objects(most, both))
 
 
 def test_mode_none_is_a_namespace_with_loopback() -> None:
@@ -400,3 +401,21 @@ def test_a_network_with_a_shortcut_has_it_on_its_bridge_and_all_have_one_on_the_
     alone = NodeState(replace(NODE, uplink=None), networks=(short,))
     assert "podnet-agent shortcut eth0" not in lines(desired(alone))
     assert not [line for line in lines(desired(NodeState(NODE, (ROUTED,)))) if "shortcut" in line]
+
+
+def test_a_shortcut_finds_each_pod_by_its_addresses_as_long_as_it_is_there() -> None:
+    short, both = (
+        replace(ROUTED, shortcut=True),
+        attachment(26, "172.17.1.2/32", "fd00:17:0:1::2/128"),
+    )
+    added = lines(attachment_objects(short, both))
+    assert added[-2:] == [
+        "podnet-agent endpoint 172.17.1.2 vethpn1a",
+        "podnet-agent endpoint fd00:17:0:1::2 vethpn1a",
+    ]
+    assert not [line for line in lines(attachment_objects(ROUTED, both)) if "endpoint" in line]
+    assert undoing(residue(both)) == [
+        "podnet-agent endpoint --remove fd00:17:0:1::2",
+        "podnet-agent endpoint --remove 172.17.1.2",
+        "ip link delete vethpn1a",
+    ]

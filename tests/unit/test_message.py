@@ -21,6 +21,7 @@ from podnet.objects import (
     Address,
     Bridge,
     Element,
+    Endpoint,
     ForwardAccept,
     Interface,
     Namespace,
@@ -393,6 +394,7 @@ def test_a_batch_numbers_its_messages_and_asks_for_every_answer(
         Element(container="pn_bridges", match="podnet0"),
         ForwardAccept(command="iptables", chain="FORWARD", direction="-i", bridge="podnet0"),
         Shortcut(ifname="podnet0", version="1"),
+        Endpoint(address=ip_address("10.1.1.2"), host_end="vethpn1"),
     ],
     ids=lambda thing: type(thing).__name__,
 )

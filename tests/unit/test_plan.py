@@ -17,6 +17,7 @@ from podnet.objects import (
     Address,
     Bridge,
     Element,
+    Endpoint,
     ForwardAccept,
     Interface,
     KernelObject,
@@ -75,6 +76,10 @@ PAIRS: dict[str, tuple[KernelObject, KernelObject]] = {
     "shortcut": (
         Shortcut(ifname="podnet0", version="b", cause="c"),
         Shortcut(ifname="podnet0", version="a"),
+    ),
+    "endpoint": (
+        Endpoint(address=ip_address("10.1.1.2"), host_end="vethpn2", bridge="podnet0", cause="c"),
+        Endpoint(address=ip_address("10.1.1.2"), host_end="vethpn1"),
     ),
     "ruleset": (Ruleset(version="new", cause="c"), Ruleset(version="old")),
     "element": (

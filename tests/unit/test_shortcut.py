@@ -9,7 +9,8 @@ from podnet.shortcut import MARK, ON_BRIDGE, ON_UPLINK, program
 
 SIZE = 8
 CALL, EXIT = 0x85, 0x95
-LOOKUP, UPDATE, DELETE, FIB, REDIRECT = 1, 2, 3, 69, 152
+LOOKUP, UPDATE, DELETE, SET_TYPE, FIB, REDIRECT, REDIRECT_PEER = 1, 2, 3, 32, 69, 152, 155
+MAPS_OPEN = (3, 4, 5, 6)
 
 
 def instructions(packed: bytes) -> list[tuple[int, int, int, int]]:
@@ -41,7 +42,7 @@ def test_instructions_are_written_as_the_kernel_reads_them() -> None:
 
 @pytest.mark.parametrize("neighbours", [True, False])
 def test_the_program_goes_forward_and_ends(neighbours: bool) -> None:
-    found = instructions(program(3, 4, neighbours=neighbours))
+    found = instructions(program(MAPS_OPEN, neighbours=neighbours))
     jumps = {
         at + 1 + offset
         for at, (operation, _, offset, _) in enumerate(found)
@@ -52,17 +53,18 @@ def test_the_program_goes_forward_and_ends(neighbours: bool) -> None:
     assert found[-1][0] == EXIT
 
 
-def test_each_family_has_its_map() -> None:
-    found = instructions(program(3, 4, neighbours=True))
+def test_each_family_has_its_maps() -> None:
+    found = instructions(program(MAPS_OPEN, neighbours=True))
     maps = [value for operation, _, _, value in found if operation == 0x18]
-    assert sorted(set(maps)) == [3, 4]
-    assert maps.count(3) == maps.count(4)
+    four, six = maps[: len(maps) // 2], maps[len(maps) // 2 :]
+    assert (set(four), set(six)) == ({3, 5}, {4, 6})
 
 
-def test_a_packet_is_redirected_only_behind_a_question_to_the_routing_table() -> None:
-    found = instructions(program(3, 4, neighbours=True))
+def test_a_packet_goes_into_a_pod_or_where_the_routing_table_says() -> None:
+    found = instructions(program(MAPS_OPEN, neighbours=True))
     calls = [value for operation, _, _, value in found if operation == CALL]
-    half = [LOOKUP, UPDATE, FIB, REDIRECT, FIB, FIB, LOOKUP, UPDATE, DELETE]
+    half = [LOOKUP, UPDATE, LOOKUP, SET_TYPE, REDIRECT_PEER, FIB, REDIRECT]
+    half += [FIB, FIB, LOOKUP, UPDATE, DELETE]
     assert calls == half * 2
 
 
