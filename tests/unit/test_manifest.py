@@ -348,9 +348,9 @@ def test_aliases_of_aliases_do_not_explode() -> None:
     ],
 )
 def test_a_hostile_text_costs_seconds_at_most(text: str) -> None:
-    start = time.monotonic()
+    start = time.process_time()
     assert 1 <= len(refusals(text)) <= 1100
-    assert time.monotonic() - start < 10
+    assert time.process_time() - start < 10
 
 
 def test_a_message_carries_no_escape_sequences_and_no_long_text() -> None:
