@@ -271,7 +271,12 @@ class Program:
         app.middlewares.append(self._checked)
         trust = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         trust.load_cert_chain(f"{FOLDER}/ca.crt", f"{FOLDER}/key")
-        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+        self._runner = web.AppRunner(
+            app,
+            access_log=None,
+            shutdown_timeout=0.1,
+            handler_cancellation=True,  # a stream whose client went is none any more
+        )
         await self._runner.setup()
         site = web.TCPSite(self._runner, self._address, PORT, ssl_context=trust, reuse_address=True)
         await site.start()

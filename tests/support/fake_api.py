@@ -108,7 +108,12 @@ class FakeApi:
     @contextlib.asynccontextmanager
     async def serve(self, folder: Path) -> AsyncIterator[Path]:
         """Answer from now on; yields a kubeconfig that leads here."""
-        runner = web.AppRunner(self.application(), access_log=None, shutdown_timeout=0.1)
+        runner = web.AppRunner(
+            self.application(),
+            access_log=None,
+            shutdown_timeout=0.1,
+            handler_cancellation=True,  # a stream whose client went is none any more
+        )
         await runner.setup()
         site = web.TCPSite(runner, "127.0.0.1", 0)
         await site.start()
