@@ -13,10 +13,10 @@ import pytest
 
 from support.bodies import network, published, sandbox
 from support.host import Host, until
+from support.pages import OF_CLUSTERS, PAGES, ROOT
 from support.picture import differences, picture
 from support.podnet import PROGRAM, Podnet
 
-ROOT = Path(__file__).parents[2]
 PATH = f"{PROGRAM.parent}:/usr/sbin:/usr/bin:/sbin:/bin"
 WIDE = (
     network("default", subnets=["10.90.0.0/16", "fd00:90::/64"], mtu=1400)
@@ -51,11 +51,13 @@ MANIFESTS = {
     "wide": WIDE,
     "demo": (ROOT / "demo" / "article.yaml").read_text(),
     **{
-        f"experiment {folder.name}": "\n---\n".join(
-            file.read_text() for file in sorted(folder.glob("*.yaml"))
+        f"experiment {name}": "\n---\n".join(
+            file.read_text()
+            for file in (ROOT / "experiments" / "lab.yaml", *sorted(page.parent.glob("*.yaml")))
+            if file.name != "greedy.yaml"  # is refused
         )
-        for folder in sorted((ROOT / "experiments").iterdir())
-        if folder.is_dir()
+        for name, page in PAGES.items()
+        if name not in OF_CLUSTERS
     },
 }
 
