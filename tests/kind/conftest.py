@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from support.cluster import Cluster, why_not
+from support.crowd import Crowd, dismiss, gather
 from support.guard import changes, machine_state
 from support.plane import Body, pair_of
 
@@ -70,6 +71,17 @@ def pair(deployed: Cluster, namespace: str) -> tuple[Body, Body]:
     """A sandbox on each worker, which is called as the worker is."""
     first, second = pair_of(deployed, namespace)
     return first, second
+
+
+@pytest.fixture(scope="module")
+def crowd(deployed: Cluster) -> Iterator[Crowd]:
+    """Pods and sandboxes on both workers, and Services."""
+    namespace = f"test-{secrets.token_hex(4)}"
+    deployed.kubectl("create", "namespace", namespace)
+    try:
+        yield gather(deployed, namespace)
+    finally:
+        dismiss(deployed, namespace)
 
 
 def _steps_shown(config: pytest.Config) -> AbstractContextManager[None]:

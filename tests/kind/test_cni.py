@@ -5,7 +5,6 @@ S18 and S19 with kube-proxy are in test_proxies.py.
 
 import contextlib
 import json
-import secrets
 import subprocess
 from collections.abc import Iterator
 from ipaddress import ip_address, ip_network
@@ -15,7 +14,7 @@ import pytest
 import yaml
 
 from support.cluster import FOLDER, Cluster
-from support.crowd import PORT, Crowd, dismiss, gather
+from support.crowd import PORT, Crowd
 from support.host import until
 from support.installing import OVERLAY, reinstalled, uninstall
 from support.plane import Body, address, condition, pod, ready, sandbox, says, shares
@@ -23,17 +22,6 @@ from support.plane import Body, address, condition, pod, ready, sandbox, says, s
 SYSTEM = "--namespace=podnet-system"
 OPERATOR = "deployment/podnet-operator"
 CONFIGURATION = "/etc/cni/net.d/10-podnet.conflist"
-
-
-@pytest.fixture(scope="module")
-def crowd(deployed: Cluster) -> Iterator[Crowd]:
-    """Pods and sandboxes on both workers, and Services."""
-    namespace = f"test-{secrets.token_hex(4)}"
-    deployed.kubectl("create", "namespace", namespace)
-    try:
-        yield gather(deployed, namespace)
-    finally:
-        dismiss(deployed, namespace)
 
 
 # --- what Kubernetes promises a Pod ---

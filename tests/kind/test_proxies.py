@@ -5,14 +5,13 @@ Both modes of kube-proxy, br_netfilter on and off, and nodes that are stricter t
 
 import contextlib
 import json
-import secrets
 from collections.abc import Iterator
 
 import pytest
 import yaml
 
 from support.cluster import Cluster
-from support.crowd import Answer, Crowd, dismiss, gather, wrong
+from support.crowd import Answer, Crowd, wrong
 from support.host import until
 
 PROXY = ("--namespace=kube-system", "configmap/kube-proxy")
@@ -24,17 +23,6 @@ STRICT = {  # what kind's own nodes, and machines behind load balancers, have
     **{f"net.ipv4.conf.{name}.route_localnet": "0" for name in ("all", "eth0")},
 }
 SETTINGS = {"routed": ROUTED, "bridged": BRIDGED, "strict": {**BRIDGED, **STRICT}}
-
-
-@pytest.fixture(scope="module")
-def crowd(deployed: Cluster) -> Iterator[Crowd]:
-    """Pods and sandboxes on both workers, and Services."""
-    namespace = f"test-{secrets.token_hex(4)}"
-    deployed.kubectl("create", "namespace", namespace)
-    try:
-        yield gather(deployed, namespace)
-    finally:
-        dismiss(deployed, namespace)
 
 
 @pytest.fixture(scope="module", params=["nftables", "iptables"])

@@ -4,7 +4,6 @@ import ctypes
 import os
 import struct
 from pathlib import Path
-from types import TracebackType
 
 MOVED_FROM, MOVED_TO, DELETE = 0x40, 0x80, 0x200
 """linux/inotify.h. A file that another one is renamed onto is not told of: its name stays."""
@@ -25,12 +24,7 @@ class Watch:
     def __enter__(self) -> "Watch":
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        at: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exc: object) -> None:
         os.close(self._fd)
 
     def appeared(self, name: str) -> int:
