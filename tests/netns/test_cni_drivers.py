@@ -119,6 +119,7 @@ def test_containerd_killed_in_the_middle_leaks_nothing(cri: Cri, podnet: Podnet)
         cut(cri, cri.stop, number * STEP_SECONDS)
         cri.start()
         cri.remove(*(key for key in cri.pods() if key != kept.id))
+        cri.remove_forgotten(before["namespaces"])
         until_same(cri.host, before)
     assert cri.fetch(kept, kept.ip) == "kept"
 

@@ -70,7 +70,7 @@ def test_pods_that_are_being_made_are_nobodys_leftovers(cni: Runtime) -> None:
         damaging.kill()
         damaging.wait()
     repairs = cni.podnet.log().count("ip address replace 172.17.0.1/16 dev podnet0")
-    assert repairs > 2  # the first made it
+    assert repairs > 1  # the first made it
     assert len(cni.host_ends()) == len(pods)
     reach(pods[0].place, icmp(results[0]["ips"][0]["gateway"]))
     for pod, result in zip(pods[::20], results[::20], strict=True):
