@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from ipaddress import IPv4Address, IPv6Address
@@ -168,8 +168,9 @@ def reachability(
 def _asking(place: Place, targets: Any, seconds: float) -> "subprocess.Popen[str]":
     process = place.start("ask", str(seconds))
     assert process.stdin is not None
-    process.stdin.write(json.dumps([asdict(target) for target in targets]))
-    process.stdin.close()
+    with suppress(BrokenPipeError):  # it has ended, and its standard error says why
+        process.stdin.write(json.dumps([asdict(target) for target in targets]))
+        process.stdin.close()
     process.stdin = None  # communicate would flush it again
     return process
 
