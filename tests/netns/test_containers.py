@@ -265,7 +265,7 @@ def test_limits_hold(node: Podnet) -> None:
             restartPolicy="Never",
         )
     )
-    until(lambda: ended(node, "limited", 1), "the end of what ate too much")
+    until(lambda: ended(node, "limited", 1), "the end of what ate too much", 30)
     killed = states(node, "limited")[1]
     assert (killed["exitCode"], killed["reason"]) == (137, "OOMKilled")
     forking = "for i in 1 2 3 4 5 6 7; do sleep 9 > /dev/null 2>&1 & done"
