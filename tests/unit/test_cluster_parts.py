@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from podnet_agent.cluster.api import Api
 from podnet_agent.cluster.backoff import Backoff
 from podnet_agent.cluster.cache import Cache
 from podnet_agent.objects import Body, Objects
@@ -31,6 +32,23 @@ def test_pauses_double_up_to_the_longest_and_are_never_the_whole() -> None:
         assert whole / 2 <= backoff.pause() <= whole
     backoff.succeed()
     assert backoff.pause() <= 1.0
+
+
+def test_when_the_api_is_asked_anew_nobody_waits_out_an_old_pause(tmp_path: Path) -> None:
+    async def run() -> None:
+        api = Api("https://server", tmp_path)
+        backoff = api.backoff(1.0, 3600.0)
+        for _ in range(20):
+            backoff.pause()
+        resting = asyncio.create_task(backoff.rest(backoff.pause()))
+        await asyncio.sleep(0)
+        await api.close()
+        await asyncio.wait_for(resting, 1)
+        assert backoff.pause() <= 1.0
+        with pytest.raises(TimeoutError):  # an earlier hurry does not end a later pause
+            await asyncio.wait_for(backoff.rest(60), 0.05)
+
+    asyncio.run(run())
 
 
 def test_what_is_saved_is_loaded(tmp_path: Path) -> None:

@@ -14,12 +14,14 @@ from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from weakref import WeakSet
 
 import aiohttp
 from aiohttp.connector import AddrInfoType
 
 from podnet.errors import PodNetError, Retryable
 from podnet.kinds import AGENT_KINDS, GROUP, Kind
+from podnet_agent.cluster.backoff import Backoff
 from podnet_agent.objects import Body
 
 log = logging.getLogger(__name__)
@@ -93,6 +95,7 @@ class Api:
         self._url, self._account = url, account
         self._session: aiohttp.ClientSession | None = None
         self._under_way: set[asyncio.Timeout] = set()  # of every request; none is ever due
+        self._backoffs: WeakSet[Backoff] = WeakSet()
         self._trusted: tuple[int, ssl.SSLContext] | None = None  # with the file's time
 
     @classmethod
@@ -175,11 +178,20 @@ class Api:
         async with self._asking("POST", path, {}, ANSWER_SECONDS, event):
             pass
 
+    def backoff(self, first: float, longest: float) -> Backoff:
+        """For who asks again after failures; `close` ends its pauses."""
+        backoff = Backoff(first, longest)
+        self._backoffs.add(backoff)
+        return backoff
+
     async def close(self) -> None:
         """End what is under way: with an ApiError for who waits for it. The next one connects anew.
 
-        Also for a node whose own address changed: what goes on from the old one gets no answer.
+        Also for a node whose own address changed: what goes on from the old one gets no answer, and
+        what failed for want of an address may be asked again at once.
         """
+        for backoff in self._backoffs:
+            backoff.hurry()
         for limit in self._under_way:
             limit.reschedule(0)
         session, self._session = self._session, None

@@ -1,6 +1,5 @@
 """Following: a list, then what a watch tells of it, for ever. Lives in the asyncio loop."""
 
-import asyncio
 import contextlib
 import logging
 import time
@@ -46,7 +45,7 @@ class Following:
 
     async def run(self) -> None:
         """Follow until cancelled."""
-        backoff = Backoff(FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS)
+        backoff = self._api.backoff(FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS)
         while True:
             try:
                 if self._version is None:
@@ -58,7 +57,7 @@ class Following:
                     self._version = None
                 pause = backoff.pause()
                 log.warning("%s, again in %.1f s: %s", self.resource.plural, pause, error)
-                await asyncio.sleep(pause)
+                await backoff.rest(pause)
 
     async def _watch(self, version: str, backoff: Backoff) -> None:
         """Until the server ends the stream; ApiError where it does so at once."""

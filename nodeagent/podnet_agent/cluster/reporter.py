@@ -12,7 +12,6 @@ from typing import Any
 
 from podnet.event import course, event
 from podnet_agent.cluster.api import MANAGER, Api, ApiError, api_version
-from podnet_agent.cluster.backoff import Backoff
 from podnet_agent.objects import Body, Name, Objects, name_of, timestamp
 
 log = logging.getLogger(__name__)
@@ -79,7 +78,7 @@ class Reporter:
         return status
 
     async def _tell(self, name: Name) -> None:
-        backoff = Backoff(FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS)
+        backoff = self._api.backoff(FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS)
         while (status := self._untold(name)) is not None:
             kind, namespace, called = name
             meta = {"name": called, "uid": self._there[name]["metadata"]["uid"]}
@@ -96,7 +95,7 @@ class Reporter:
                     break
                 pause = backoff.pause()
                 log.warning("status of %s %s/%s, again in %.1f s: %s", *name, pause, error)
-                await asyncio.sleep(pause)
+                await backoff.rest(pause)
                 continue
             backoff.succeed()
             after = _shared(answer)
