@@ -25,7 +25,7 @@ check: install ## format, lint, types, import contracts, unit tests: seconds, no
 	$(BIN)/pytest tests/unit
 
 netns: install ## the kernel does what we meant: root, private network namespaces; where Go is, cnitool and crictl too
-	$(BIN)/pytest tests/netns
+	$(BIN)/pytest tests/netns --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 crds: install ## crds/ from the models; a unit test fails when they differ
 	$(BIN)/python -m podnet.api.crd crds
