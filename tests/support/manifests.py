@@ -25,3 +25,8 @@ def refusals(text: str | bytes) -> list[str]:
     except Invalid as error:
         return [f"{each.place}: {each.message}" for each in error.problems]
     return []
+
+
+def of_sandbox(spec: str) -> list[str]:
+    """What is said of a PodSandbox with that spec, without file and line."""
+    return [line.removeprefix("a.yaml line 4 spec.") for line in refusals(manifest(spec))]
