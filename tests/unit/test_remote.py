@@ -1,10 +1,9 @@
-"""`kubectl podnet`, with a kubectl that answers what it is told to; `podnet status`."""
+"""`kubectl podnet`, with a kubectl that answers what it is told to."""
 
 import json
-import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +11,8 @@ import pytest
 
 from podnet_cli import main
 from podnet_cli.kubectl import without_postscript
-from podnet_cli.overview import NODES_SHOWN, lines, of_cluster
-from support.fake_agent import FakeAgent, serve
+from support.cluster_objects import HEALTHY, pod, sandbox
+from support.fake_agent import serve
 from support.fake_kubectl import FakeKubectl
 
 Podnet = Callable[..., tuple[int, str, str]]
@@ -30,144 +29,6 @@ def kubectl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeKubectl:
 @pytest.fixture
 def podnet(capfd: pytest.CaptureFixture[str]) -> Podnet:
     return lambda *arguments: (main.run(list(arguments)), *capfd.readouterr())
-
-
-def ready(holds: str = "True", reason: str = "R", message: str = "") -> dict[str, Any]:
-    return {"type": "Ready", "status": holds, "reason": reason, "message": message}
-
-
-def node(name: str, **claim: str) -> dict[str, Any]:
-    return {"metadata": {"name": name}, "status": {"conditions": [ready(**claim)]}}
-
-
-def pod(name: str, program: str, where: str, waiting: str = "") -> dict[str, Any]:
-    state = {"waiting": {"reason": waiting}} if waiting else {"running": {}}
-    return {
-        "metadata": {"name": name, "labels": {"app.kubernetes.io/name": program}},
-        "spec": {"nodeName": where, "containers": [{"image": f"podnet/{program}:1"}]},
-        "status": {
-            "phase": "Running",
-            "conditions": [ready("False" if waiting else "True")],
-            "containerStatuses": [{"state": state}],
-        },
-    }
-
-
-def sandbox(name: str, where: str | None, **claim: str) -> dict[str, Any]:
-    spec = {"nodeName": where} if where else {}
-    phase = "Pending" if claim else "Running"
-    return {
-        "kind": "PodSandbox",
-        "metadata": {"name": name, "namespace": "apps", "generation": 1},
-        "spec": spec | {"network": {"mode": "Bridge"}, "containers": []},
-        "status": {"phase": phase, "conditions": [ready(**claim)]},
-    }
-
-
-def network(**claim: str) -> dict[str, Any]:
-    spec = {"backend": {"type": "HostGateway"}, "subnets": ["10.9.0.0/16"]}
-    status = {"conditions": [ready(**claim)], "addressesUsed": 2, "addressesTotal": 506}
-    return {"kind": "PodNetwork", "metadata": {"name": "lan"}, "spec": spec, "status": status}
-
-
-def share(where: str, cidr: str, **claim: str) -> dict[str, Any]:
-    spec = {"podNetwork": "lan", "nodeName": where, "podCIDRs": [cidr]}
-    status = {"conditions": [ready(**claim)]}
-    return {
-        "kind": "NodeSubnet",
-        "metadata": {"name": f"lan.{where}"},
-        "spec": spec,
-        "status": status,
-    }
-
-
-HEALTHY = (
-    [node("n1"), node("n2")],
-    [
-        pod("op-1", "podnet-operator", "n1"),
-        pod("a-1", "podnet-agent", "n1"),
-        pod("a-2", "podnet-agent", "n2"),
-    ],
-    [network(), share("n1", "10.9.0.0/24"), share("n2", "10.9.1.0/24"), sandbox("web", "n2")],
-)
-
-
-def test_status_is_one_screen_and_well_where_all_is(kubectl: FakeKubectl, podnet: Podnet) -> None:
-    nodes, pods, objects = HEALTHY
-    kubectl.items("get podnetworks.podnet.dev,nodesubnets", objects)
-    kubectl.items("get nodes", nodes)
-    kubectl.items("get pods --namespace podnet-system", pods)
-    code, out, err = podnet("status")
-    assert (code, err) == (0, "")
-    assert out.splitlines() == [
-        "2 nodes, 2 agents; the operator runs on n1",
-        "",
-        "NODE   AGENT     READY   SHARES",
-        "n1     Running   0/0     lan 10.9.0.0/24",
-        "n2     Running   1/1     lan 10.9.1.0/24",
-        "",
-        "NETWORK   BACKEND       SUBNETS       READY   USED",
-        "lan       HostGateway   10.9.0.0/16   True    2/506",
-        "",
-        "✔ all is as it should be",
-    ]
-
-
-def test_status_says_of_all_that_is_wrong_what_helps() -> None:
-    full = {"holds": "False", "reason": "SubnetExhausted", "message": "all are taken: add one"}
-    overview = of_cluster(
-        [node("n1"), node("n2"), node("n3", holds="Unknown", message="Kubelet stopped")],
-        [
-            pod("op-1", "podnet-operator", "n1", "CrashLoopBackOff"),
-            pod("a-1", "podnet-agent", "n1", "ImagePullBackOff"),
-        ],
-        [
-            network(**full),
-            sandbox("web", "n2", holds="False", reason="X", message="not seen"),
-            sandbox("lost", None, holds="False", reason="Unscheduled"),
-            sandbox("bad", "n1", holds="False", reason="ImageNotPresent", message="no image x: y"),
-        ],
-    )
-    assert list(overview.problems) == [
-        "the operator does not run, so nothing new gets a share or a node (CrashLoopBackOff):"
-        " kubectl -n podnet-system describe pod op-1",
-        "Node n1's agent is ImagePullBackOff: kubectl -n podnet-system describe pod a-1",
-        "Node n2 has no agent, so no sandbox starts or ends there:"
-        " kubectl -n podnet-system describe daemonset podnet-agent",
-        "Node n3 is not ready, so it can't be asked: Kubelet stopped",
-        "PodNetwork/lan Ready is False (SubnetExhausted): all are taken: add one",
-        "PodSandbox apps/web is not ready (X): node n2 has no agent: see above",
-        "PodSandbox apps/lost is not ready (Pending): no node was chosen for it yet: the operator"
-        " does so",
-        "PodSandbox apps/bad is not ready (ImageNotPresent): no image x: y",
-    ]
-
-
-def test_a_large_cluster_fits_one_screen_and_none_that_is_unwell_is_left_out() -> None:
-    names = [f"n{number:03}" for number in range(200)]
-    pods = [pod(f"a-{name}", "podnet-agent", name) for name in names[:-1]]
-    screen = list(lines(of_cluster([node(name) for name in names], pods, [])))
-    shown = [line for line in screen if line.startswith("n")]
-    assert len(shown) == NODES_SHOWN + 1
-    assert shown[-1].split()[:2] == ["n199", "<none>"]
-    assert f"and {200 - NODES_SHOWN - 1} nodes more, all well" in screen
-
-
-def test_one_machine_has_the_same_screen(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, podnet: Podnet
-) -> None:
-    monkeypatch.setenv("PODNET_SOCKET", str(tmp_path / "agent.sock"))
-    agents: Iterator[FakeAgent] = serve(tmp_path)
-    for agent in agents:
-        agent.answers["GET /version"] = {"version": "1", "pid": 7}
-        agent.objects(network(), sandbox("web", None))
-        code, out, _ = podnet("status")
-        assert (code, out.splitlines()[0]) == (0, "agent 1, process 7")
-        assert out.splitlines()[3].split() == [os.uname().nodename, "Running", "1/1", "<none>"]
-        agent.objects(sandbox("web", None, holds="False", reason="NoRoom", message="x: y"))
-        code, out, _ = podnet("status")
-        assert code == 1
-        assert "✘ PodSandbox apps/web is not ready (NoRoom): x: y" in out
 
 
 @pytest.fixture
