@@ -3,13 +3,14 @@
 import asyncio
 import contextlib
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 from podnet_operator.__main__ import run
 from support.fake_api import NOW, FakeApi
 
+Story = Callable[[FakeApi], Awaitable[None]]
 SECONDS = 10.0
 """How long anything may take."""
 
@@ -32,6 +33,16 @@ async def cluster(folder: Path, *nodes: str) -> AsyncIterator[FakeApi]:
             os.environ.pop("KUBECONFIG")
             if before is not None:
                 os.environ["KUBECONFIG"] = before
+
+
+def told(folder: Path, story: Story, *nodes: str) -> None:
+    """Run a story against a fresh cluster of these nodes."""
+
+    async def whole() -> None:
+        async with cluster(folder, *(nodes or ("w1", "w2"))) as api:
+            await story(api)
+
+    asyncio.run(whole())
 
 
 class Running:
