@@ -19,6 +19,9 @@ COMPLAINTS = {"ASAN_OPTIONS": "exitcode=99:detect_leaks=0", "UBSAN_OPTIONS": "ha
 """A sanitizer that finds something ends the program with 99 and says what on standard error."""
 FOLDER = "run"
 """Where the programs built here look for the agent, below the folder that they are started in."""
+CONFIG = b'{"cniVersion": "1.0.0", "name": "podnet", "type": "podnet-cni"}'
+RESULT = b'{"cniVersion": "1.0.0", "ips": []}'
+MIB = 1 << 20
 
 
 def build(program: Path, source: Path = SOURCE, **defines: int) -> Path:
