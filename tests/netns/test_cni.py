@@ -1,4 +1,4 @@
-"""CNI's verbs against a real kernel: what ADD makes, what DEL, GC and CHECK say of it."""
+"""CNI's verbs against a real kernel: what ADD makes, what CHECK and STATUS say of it."""
 
 import json
 import subprocess
@@ -12,7 +12,17 @@ from podnet.cni.config import ANNOTATION, ANNOTATIONS, VERSIONS
 from support.host import Host, until
 from support.manifests import manifest
 from support.podnet import hours_later
-from support.runtime import Pod, Refused, Runtime, request, started
+from support.runtime import (
+    SANDBOX,
+    Pod,
+    Refused,
+    Runtime,
+    address,
+    address_gateway,
+    ports,
+    request,
+    started,
+)
 from support.traffic import Place, blocked, icmp, reach, serve, tcp
 from support.usage import agent_pid, descriptors
 
@@ -45,16 +55,6 @@ def refusal(cni: Runtime, verb: str, pod: Pod | None, **config: Any) -> Refused:
 
 def network(name: str, subnet: str, **spec: Any) -> str:
     return manifest(json.dumps({"subnets": [subnet], **spec}), "PodNetwork", name)
-
-
-def ports(*mappings: tuple[int, int], **fields: Any) -> dict[str, Any]:
-    listed = [{"hostPort": host, "containerPort": pod} | fields for host, pod in mappings]
-    return {"runtimeConfig": {"portMappings": listed}}
-
-
-def address(result: dict[str, Any]) -> str:
-    found: str = result["ips"][0]["address"].partition("/")[0]
-    return found
 
 
 # --- ADD ---
@@ -93,14 +93,6 @@ def test_pods_by_cni_and_sandboxes_reach_each_other_and_are_listed_together(cni:
     ]
     assert pod.container_id in cni.podnet.run("get", "attachments", "-o", "wide").stdout
     cni.podnet.run("delete", "podsandbox", "other", "--grace-period=0")
-
-
-SANDBOX = {
-    "apiVersion": "podnet.dev/v1alpha1",
-    "kind": "PodSandbox",
-    "metadata": {"name": "other"},
-    "spec": {"containers": [{"name": "c0", "image": "host", "command": ["sleep", "1000"]}]},
-}
 
 
 def test_explain_tells_of_a_pod_what_it_tells_of_a_sandbox(cni: Runtime) -> None:
@@ -240,11 +232,6 @@ def test_the_configuration_or_an_annotation_chooses_the_network(own: Runtime) ->
     assert "is in use by Pod default/web" in used.stderr
 
 
-def address_gateway(result: dict[str, Any]) -> str:
-    found: str = result["ips"][0]["gateway"]
-    return found
-
-
 # --- what is given by the runtime ---
 
 
@@ -264,68 +251,6 @@ def test_the_nodes_own_namespace_is_refused(cni: Runtime) -> None:
         with pytest.raises(Refused, match="the node's own") as raised:
             cni.answer(cni.ask(request("ADD", Pod(cni.host, "web", "x"), cni.config, netns=netns)))
         assert raised.value.code == 4
-
-
-# --- DEL ---
-
-
-def test_del_is_done_whatever_is_gone(cni: Runtime) -> None:
-    """S2, S33: no namespace, none named, another configuration, twice and three times."""
-    gone, unnamed, changed, twice = pods = cni.pods(4)
-    for number, pod in enumerate(pods):
-        cni.add(pod, **ports((8090 + number, 80)))
-    cni.end(gone)
-    cni.delete(gone)
-    assert cni.answer(cni.ask(request("DEL", unnamed, cni.config, netns=None))) is None
-    assert cni.answer(cni.ask(request("DEL", pods[0], cni.config, netns=""))) is None
-    cni.delete(changed, name="other", podNetwork="gone", runtimeConfig=7, prevResult={"ips": 1})
-    for _ in range(3):
-        cni.delete(twice)
-    cni.is_empty()
-
-
-def test_del_answers_when_the_address_is_silent_and_the_link_follows(cni: Runtime) -> None:
-    """The name leads nowhere at once, the link is gone within 100 ms and company."""
-    pod, other = cni.pod("pod"), cni.pod("other")
-    ip = address(cni.add(pod))
-    gateway = address_gateway(cni.add(other))
-    reach(other.place, icmp(ip))
-    cni.delete(pod)
-    assert len(cni.host_ends()) == 1
-    blocked(other.place, icmp(ip), beside=icmp(gateway))
-    until(lambda: pod.interfaces() == {}, "the link to be gone", 1)
-
-
-def test_an_address_is_not_anothers_before_its_link_is_gone(cni: Runtime) -> None:
-    """S9: also where it is asked for, and where the namespace is the same."""
-    wanted = {"runtimeConfig": {"ips": ["172.17.8.8"]}}
-    old = cni.pod("old")
-    for number in range(5):
-        cni.add(old, **wanted)
-        cni.delete(old)
-        new = cni.pod(f"new-{number}")
-        cni.add(new, **wanted)
-        assert old.interfaces() == {}
-        assert len([name for name in cni.host.links() if name.startswith("vethpn")]) == 1
-        cni.delete(new)
-    cni.add(old)
-    cni.delete(old)
-    cni.add(old)
-    assert list(old.interfaces()) == ["eth0"]
-
-
-def test_a_late_del_does_not_meet_the_successor(cni: Runtime) -> None:
-    """S5."""
-    wanted = {"runtimeConfig": {"ips": ["172.17.8.8"]}} | {}
-    mapping = ports((8085, 80))["runtimeConfig"] | wanted["runtimeConfig"]
-    old, new = cni.pod("web"), cni.pod("web")
-    cni.add(old, runtimeConfig=mapping)
-    cni.delete(old)
-    result = cni.add(new, runtimeConfig=mapping)
-    cni.delete(old)
-    cni.swept()
-    cni.check(new, result)
-    assert len(cni.elements("pn_any4")) == 1
 
 
 # --- CHECK ---
@@ -397,26 +322,6 @@ def test_status_says_that_something_foreign_is_in_the_way(own: Runtime) -> None:
 def test_version_lists_what_is_spoken(cni: Runtime) -> None:
     answer = cni.call("VERSION", None, cniVersion="0.4.0")
     assert answer == {"cniVersion": "0.4.0", "supportedVersions": list(VERSIONS)}
-
-
-# --- GC ---
-
-
-def test_gc_takes_what_nobody_knows_of_its_own_network_only(cni: Runtime) -> None:
-    kept, lost, others = cni.pod("kept"), cni.pod("lost"), cni.pod("others")
-    result = cni.add(kept)
-    cni.add(lost, **ports((8083, 80)))
-    cni.add(others, name="another")
-    cni.podnet.up(json.dumps(SANDBOX))
-    cni.call("GC", None)  # no list: nothing is said to be unwanted
-    assert len(cni.attachments()) == 4
-    cni.collect(kept)
-    cni.swept()
-    owners = {each["owner"] for each in cni.attachments()}
-    assert owners == {"Pod/default/kept", "Pod/default/others", "PodSandbox/default/other"}
-    cni.check(kept, result)
-    cni.podnet.run("delete", "podsandbox", "other", "--grace-period=0")
-    cni.collect(name="another")
 
 
 # --- many at once ---

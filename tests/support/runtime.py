@@ -20,6 +20,13 @@ from support.traffic import Place
 Body = dict[str, Any]
 CONFIG: Mapping[str, Any] = {"cniVersion": "1.1.0", "name": "podnet", "type": "podnet-cni"}
 QUEUE = "/run/podnet/cni"
+SANDBOX = {
+    "apiVersion": "podnet.dev/v1alpha1",
+    "kind": "PodSandbox",
+    "metadata": {"name": "other"},
+    "spec": {"containers": [{"name": "c0", "image": "host", "command": ["sleep", "1000"]}]},
+}
+"""A PodSandbox beside the runtime's Pods."""
 
 
 class Refused(Exception):
@@ -284,3 +291,21 @@ def started(host: Host) -> Runtime:
     podnet = Podnet(host)
     podnet.agent()
     return Runtime(podnet)
+
+
+def ports(*mappings: tuple[int, int], **fields: Any) -> dict[str, Any]:
+    """Configuration that publishes them, each a port of the host and one of the Pod."""
+    listed = [{"hostPort": host, "containerPort": pod} | fields for host, pod in mappings]
+    return {"runtimeConfig": {"portMappings": listed}}
+
+
+def address(result: dict[str, Any]) -> str:
+    """The first one of a result."""
+    found: str = result["ips"][0]["address"].partition("/")[0]
+    return found
+
+
+def address_gateway(result: dict[str, Any]) -> str:
+    """The gateway of the first address."""
+    found: str = result["ips"][0]["gateway"]
+    return found
