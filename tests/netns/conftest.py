@@ -12,7 +12,9 @@ from support.docker import Docker, installable, why_not
 from support.drivers import NoDrivers, built
 from support.guard import changes, machine_state
 from support.host import Host
+from support.nodes import V4, V6, Nodes
 from support.podnet import Podnet
+from support.traffic import icmp, reach
 from support.twins import Twins
 
 
@@ -95,3 +97,34 @@ def twins(dockerd: Docker) -> Iterator[Twins]:
         podnet = Podnet(host)
         podnet.agent()
         yield Twins(dockerd, podnet)
+
+
+@pytest.fixture(scope="module")
+def shared_nodes() -> Iterator[Nodes]:
+    """Nodes a and b with a share each of the network `default`, one pair for all of a file."""
+    with Nodes() as cluster:
+        cluster.api.network("default", "10.1.0.0/16", "fd01::/48")
+        for number, name in enumerate("ab", start=1):
+            cluster.api.share("default", name, V4.format(number), V6.format(number))
+            cluster.node(name, number)
+        yield cluster
+
+
+@pytest.fixture
+def cluster(shared_nodes: Nodes) -> Iterator[Nodes]:
+    """Nodes a and b, which are afterwards what they were before."""
+    yield shared_nodes
+    for name in shared_nodes.api.names("PodSandbox"):
+        shared_nodes.delete(name)
+    for node in shared_nodes.nodes.values():
+        if not node.answers():
+            node.agent()
+
+
+@pytest.fixture
+def pair(cluster: Nodes) -> Nodes:
+    """The same, with sandboxes web on a and client on b."""
+    cluster.sandbox("web", "a")
+    cluster.sandbox("client", "b")
+    reach(cluster.place("client"), icmp(cluster.ip("web")))
+    return cluster

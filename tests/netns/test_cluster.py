@@ -1,56 +1,11 @@
-"""Nodes of a cluster, each with an agent on one API server, and all that may happen to them."""
+"""Nodes of a cluster, each with an agent on one API server, and what may happen to them."""
 
 import json
-from collections.abc import Iterator
-from functools import partial
 
-import pytest
-
-from podnet.addresses import bridge_name
-from support.apiserver import ACCOUNT, PLURALS
 from support.host import until
-from support.nodes import Node, Nodes
+from support.nodes import PAUSE, V4, V6, Node, Nodes, namespaces, node
 from support.runtime import Runtime, codes
 from support.traffic import Place, Stream, icmp, reach, serve, tcp, uninterrupted
-
-V4, V6 = "10.1.{}.0/24", "fd01:0:0:{}::/64"
-PAUSE = 1000.0
-"""Milliseconds that a busy machine may stand still: what is lost counts."""
-
-
-@pytest.fixture(scope="module")
-def shared() -> Iterator[Nodes]:
-    """Nodes a and b with a share each of the network `default`."""
-    with Nodes() as cluster:
-        cluster.api.network("default", "10.1.0.0/16", "fd01::/48")
-        for number, name in enumerate("ab", start=1):
-            cluster.api.share("default", name, V4.format(number), V6.format(number))
-            cluster.node(name, number)
-        yield cluster
-
-
-@pytest.fixture
-def cluster(shared: Nodes) -> Iterator[Nodes]:
-    """The same, as it was at the beginning."""
-    yield shared
-    for name in shared.api.names("PodSandbox"):
-        shared.delete(name)
-    for node in shared.nodes.values():
-        if not node.answers():
-            node.agent()
-
-
-@pytest.fixture
-def pair(cluster: Nodes) -> Nodes:
-    """With sandboxes web on a and client on b."""
-    cluster.sandbox("web", "a")
-    cluster.sandbox("client", "b")
-    reach(cluster.place("client"), icmp(cluster.ip("web")))
-    return cluster
-
-
-def node(cluster: Nodes, name: str) -> Node:
-    return cluster.nodes[name]
 
 
 def renumber(node: Node, old: str, new: str) -> None:
@@ -60,12 +15,6 @@ def renumber(node: Node, old: str, new: str) -> None:
         input=f"address delete {old}/24 dev eth0\naddress add {new}/24 dev eth0\n"
         "route add default via 192.0.2.254\n",
     )
-
-
-def namespaces(node: Node) -> list[str]:
-    """The names of its pinned network namespaces."""
-    said = node.host.run(["ip", "netns"], check=False).stdout
-    return [line.split()[0] for line in said.splitlines()]
 
 
 # --- other nodes ---
@@ -342,137 +291,3 @@ def test_a_broken_cache_is_no_obstacle(cluster: Nodes) -> None:
         a.agent()
         a.follows(V4.format(2), "192.0.2.2")
     cluster.sandbox("web", "a")
-
-
-def test_deleted_kinds_are_an_outage(pair: Nodes) -> None:
-    """The CRDs are deleted under running agents: what is attached stays and keeps talking."""
-    api, a = pair.api, node(pair, "a")
-    pair.sandbox("near", "a")
-    before = namespaces(a)
-    with serve(pair.place("web"), 80):
-        near = Stream(pair.place("near"), pair.ip("web"), 80)
-        far = Stream(pair.place("client"), pair.ip("web"), 80)
-        with near, far:
-            for plural in PLURALS.values():
-                api.drop_kind(plural)
-            for plural in PLURALS.values():
-                words = f"gives up {plural}"
-                until(partial(lambda words: words in a.log(), words), f"a log with: {words}")
-            a.restart()
-            assert namespaces(a) == before
-            assert a.routes()[V4.format(2)] == "192.0.2.2"
-            uninterrupted(far, PAUSE)
-            for plural in ("podnetworks", "nodesubnets"):
-                api.restore_kind(plural)
-            api.network("default", "10.1.0.0/16", "fd01::/48")
-            for number, name in enumerate("ab", start=1):
-                api.share("default", name, V4.format(number), V6.format(number))
-            for name in "ab":
-                api.wait_ready("NodeSubnet", f"default.{name}", 40)
-            uninterrupted(near, PAUSE)
-    a.follows(V4.format(2), "192.0.2.2")
-    api.restore_kind("podsandboxes")
-    for name, there in (("web", "a"), ("client", "b")):
-        pair.sandbox(name, there)
-    reach(pair.place("client"), icmp(pair.ip("web")))
-    until(lambda: len(namespaces(a)) == 1, "those that nobody wants any more to be gone")
-
-
-def test_what_goes_with_its_kind_is_not_taken_down(pair: Nodes) -> None:
-    """A network that a finalizer holds, while its kind waits for that."""
-    api, a = pair.api, node(pair, "a")
-    api.put("PodNetwork", "idle", {"subnets": ["10.3.0.0/16"]}, finalizers=["podnet.dev/in-use"])
-    api.share("idle", "a", "10.3.1.0/24")
-    bridge = bridge_name("idle")
-    until(lambda: bridge in a.host.links(), "the bridge")
-    api.drop_kind("podnetworks")
-    until(lambda: "gives up podnetworks" in a.log(), "the agent to notice")
-    a.restart()
-    api.cut()
-    api.put("PodNetwork", "idle", {"subnets": ["10.3.0.0/16"]})  # its finalizer is gone
-    pair.sandbox("new", "a")
-    assert bridge in a.host.links()
-    api.restore_kind("podnetworks")
-    api.network("default", "10.1.0.0/16", "fd01::/48")
-    until(lambda: bridge not in a.host.links(), "the server's word to count again", 20)
-
-
-# --- podnet itself goes ---
-
-
-def test_an_agent_that_is_told_to_end_leaves_all_as_it_is(pair: Nodes) -> None:
-    """Restart, upgrade, a node that shuts down; also where nobody can say whether podnet goes."""
-    api, a = pair.api, node(pair, "a")
-    with serve(pair.place("web"), 80), Stream(pair.place("client"), pair.ip("web"), 80) as stream:
-        a.stop()
-        a.agent()
-        api.stop()
-        a.stop()
-        assert namespaces(a) != []
-        a.agent()
-        api.start()
-        api.accept_only("nobody has this one")
-        a.stop()
-        uninterrupted(stream, PAUSE)
-    api.accept_only(a.host.path(f"{ACCOUNT}/token").read_text())
-    a.agent()
-    until(lambda: api.watches("podsandboxes") == 2, "both agents to follow again", 15)
-
-
-def test_an_agent_whose_installation_is_deleted_leaves_nothing(pair: Nodes) -> None:
-    """Its rights went in the same moment: what it heard before counts."""
-    api, a = pair.api, node(pair, "a")
-    until(lambda: api.watches("serviceaccounts") == 2, "the agents to follow", 15)
-    api.delete_podnet()
-    a.stop()
-    api.restore_podnet()
-    assert namespaces(a) == []
-    assert a.routes() == {}
-    assert set(a.host.links()) == {"lo", "eth0"}
-    assert "podnet" not in json.dumps(a.host.nft_json())
-    assert not a.host.path("/run/podnet").exists()
-    a.agent()
-    api.wait_ready("PodSandbox", "web")
-
-
-# --- what is told ---
-
-
-def test_a_sandbox_s_course_is_told_once(cluster: Nodes) -> None:
-    """Also by an agent that is started anew, which reads the status that the server has."""
-    api, a = cluster.api, node(cluster, "a")
-    cluster.sandbox("told", "a")
-    until(lambda: api.events("told"), "an Event")
-    interface = api.status("PodSandbox", "told")["interfaces"][0]
-    addresses = ", ".join(interface["addresses"])
-    attached = (
-        "Attached",
-        f"eth0 is on PodNetwork default: {addresses}, MAC {interface['mac']},"
-        f" by {interface['peer']['name']} in podnet0",
-    )
-    assert api.events("told") == [attached]
-    a.restart()
-    api.repeat()
-    cluster.sandbox("later", "a")  # behind all that the new agent had to say of the first
-    until(lambda: api.events("later"), "the later one's")
-    assert api.events("told") == [attached]
-    api.sandbox("bad", "a", "nowhere")
-    until(lambda: api.events("bad"), "the reason")
-    (bad,) = api.events("bad")
-    assert bad == tuple(api.condition("PodSandbox", "bad")[key] for key in ("reason", "message"))
-
-
-def test_a_status_is_written_when_it_differs_and_only_then(pair: Nodes) -> None:
-    api, a = pair.api, node(pair, "a")
-    until(lambda: api.status("NodeSubnet", "default.a")["addressesUsed"] == 1, "the number", 15)
-    before = len(api.writes())
-    a.restart()
-    api.repeat()
-    api.cut()
-    pair.sandbox("later", "b")
-    mine = [path for path in api.writes()[before:] if "web" in path or "default.a" in path]
-    assert mine == []
-    right = api.status("PodSandbox", "web")
-    api.set_status("PodSandbox", "web", {"phase": "Failed"})
-    until(lambda: api.status("PodSandbox", "web")["phase"] == "Running", "it to be put right")
-    assert api.status("PodSandbox", "web")["podIPs"] == right["podIPs"]

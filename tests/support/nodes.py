@@ -11,6 +11,9 @@ from support.traffic import Place
 from support.wire import End, Switch
 
 AGENT = Path(sys.executable).with_name("podnet-agent")
+V4, V6 = "10.1.{}.0/24", "fd01:0:0:{}::/64"
+PAUSE = 1000.0
+"""Milliseconds that a busy machine may stand still: what is lost counts."""
 
 
 class Node(Podnet):
@@ -100,3 +103,14 @@ class Nodes:
         """A sandbox's address."""
         address: str = self.api.status("PodSandbox", name)["podIPs"][index]["ip"]
         return address
+
+
+def node(cluster: Nodes, name: str) -> Node:
+    """The node of that name."""
+    return cluster.nodes[name]
+
+
+def namespaces(node: Node) -> list[str]:
+    """The names of its pinned network namespaces."""
+    said = node.host.run(["ip", "netns"], check=False).stdout
+    return [line.split()[0] for line in said.splitlines()]
