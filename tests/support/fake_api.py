@@ -5,77 +5,24 @@ bookmarks, merge patches, applied status, preconditions, finalizers. It checks n
 one does (tests/kind).
 """
 
-import asyncio
 import contextlib
 import copy
 import json
 import uuid
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import yaml
 from aiohttp import web
 
-Body = dict[str, Any]
+from support.fake_kinds import KINDS, Body, discovery, kind_of
+from support.fake_watches import Change, Watch, selects
+
 Name = tuple[str, str]
 """Namespace and name."""
-
-KINDS = {
-    ("", "v1", "nodes"): ("Node", False),
-    ("", "v1", "namespaces"): ("Namespace", False),
-    ("", "v1", "events"): ("Event", True),
-    ("", "v1", "serviceaccounts"): ("ServiceAccount", True),
-    ("rbac.authorization.k8s.io", "v1", "clusterroles"): ("ClusterRole", False),
-    ("rbac.authorization.k8s.io", "v1", "clusterrolebindings"): ("ClusterRoleBinding", False),
-    ("apiextensions.k8s.io", "v1", "customresourcedefinitions"): (
-        "CustomResourceDefinition",
-        False,
-    ),
-    ("networking.k8s.io", "v1", "servicecidrs"): ("ServiceCIDR", False),
-    ("coordination.k8s.io", "v1", "leases"): ("Lease", True),
-    ("podnet.dev", "v1alpha1", "podnetworks"): ("PodNetwork", False),
-    ("podnet.dev", "v1alpha1", "nodesubnets"): ("NodeSubnet", False),
-    ("podnet.dev", "v1alpha1", "podsandboxes"): ("PodSandbox", True),
-}
 NOW = "2026-01-01T00:00:00Z"
-
-
-@dataclass(eq=False)
-class Watch:
-    """One stream."""
-
-    plural: str
-    selector: str
-    queue: asyncio.Queue[Body | None] = field(default_factory=asyncio.Queue)
-
-    def hear(self, change: "Change") -> None:
-        """Something changed: for who selects, an object comes and goes also by its fields."""
-        if event := change.as_seen(self.selector):
-            self.queue.put_nowait(event)
-
-
-@dataclass(frozen=True)
-class Change:
-    """One write: what stood there before, and what after it."""
-
-    version: int
-    old: Body | None
-    new: Body | None
-
-    def as_seen(self, selector: str) -> Body | None:
-        """The event of it, for a watch with that selector."""
-        was, now = _selects(selector, self.old), _selects(selector, self.new)
-        if now:
-            return {"type": "MODIFIED" if was else "ADDED", "object": self.new}
-        if not was:
-            return None
-        last = copy.deepcopy(self.new or self.old)
-        assert last is not None
-        last["metadata"]["resourceVersion"] = str(self.version)
-        return {"type": "DELETED", "object": last}
 
 
 class FakeApi:
@@ -147,7 +94,7 @@ class FakeApi:
         """Create the object, or change these fields of it."""
         old = self.objects[plural].get((namespace, name))
         if old is None:
-            kind, version = _kind_of(plural)
+            kind, version = kind_of(plural)
             body = {
                 "apiVersion": version,
                 "kind": kind,
@@ -229,7 +176,7 @@ class FakeApi:
         if status:
             return _failure(status, "refused by the test")
         if len(path) < 4 and path[0] in ("api", "apis", "version"):
-            found = _discovery(path)
+            found = discovery(path)
             if found is not None:
                 return web.json_response(found)
         group, rest = ("", path[1:]) if path[0] == "api" else (path[1], path[2:])
@@ -261,13 +208,13 @@ class FakeApi:
         selector = request.query.get("fieldSelector", "")
         if request.query.get("watch") in ("true", "1"):
             return await self._watch(request, Watch(plural, selector))
-        items = [body for body in self.objects[plural].values() if _selects(selector, body)]
+        items = [body for body in self.objects[plural].values() if selects(selector, body)]
         begin = int(request.query.get("continue") or 0)
         end = begin + int(request.query.get("limit") or len(items) or 1)
         meta = {"resourceVersion": str(self.version)}
         if end < len(items):
             meta["continue"] = str(end)
-        kind, version = _kind_of(plural)
+        kind, version = kind_of(plural)
         page = {"apiVersion": version, "kind": f"{kind}List", "metadata": meta}
         return web.json_response(page | {"items": items[begin:end]})
 
@@ -379,7 +326,7 @@ class FakeApi:
                 if change.version > since:
                     watch.hear(change)
             if request.query.get("allowWatchBookmarks") in ("true", "1"):
-                kind, version = _kind_of(plural)
+                kind, version = kind_of(plural)
                 body = {"apiVersion": version, "kind": kind}
                 meta = {"resourceVersion": str(self.version)}
                 bookmark = {"type": "BOOKMARK", "object": body | {"metadata": meta}}
@@ -397,13 +344,6 @@ class FakeApi:
         return answer
 
 
-def _kind_of(plural: str) -> tuple[str, str]:
-    for (group, version, each), (kind, _) in KINDS.items():
-        if each == plural:
-            return kind, f"{group}/{version}" if group else version
-    raise KeyError(plural)
-
-
 def _merged(old: Any, change: Any) -> Any:
     """RFC 7386."""
     if not isinstance(change, dict) or not isinstance(old, dict):
@@ -414,18 +354,6 @@ def _merged(old: Any, change: Any) -> Any:
         else:
             old[key] = _merged(old.get(key, {} if isinstance(value, dict) else None), value)
     return old
-
-
-def _selects(selector: str, body: Body | None) -> bool:
-    """Whether the object is there, and has all fields as a field selector says."""
-    for part in filter(None, selector.split(",")):
-        path, _, wanted = part.partition("=")
-        value: Any = body
-        for word in path.split("."):
-            value = value.get(word) if isinstance(value, dict) else None
-        if value != wanted:
-            return False
-    return body is not None
 
 
 def _applied(body: Body, before: Body, given: Body) -> Body:
@@ -442,40 +370,3 @@ def _applied(body: Body, before: Body, given: Body) -> Body:
 def _failure(status: int, message: str) -> web.Response:
     body = {"kind": "Status", "status": "Failure", "code": status, "message": message}
     return web.json_response(body, status=status)
-
-
-def _discovery(path: list[str]) -> Body | None:
-    groups: dict[str, str] = {group: version for group, version, _ in KINDS}
-    if path == ["version"]:
-        return {"major": "1", "minor": "36"}
-    if path == ["api"]:
-        return {"versions": ["v1"]}
-    if path == ["apis"]:
-        return {
-            "groups": [
-                {
-                    "name": group,
-                    "versions": [{"groupVersion": f"{group}/{version}", "version": version}],
-                    "preferredVersion": {"groupVersion": f"{group}/{version}", "version": version},
-                }
-                for group, version in groups.items()
-                if group
-            ]
-        }
-    group = "" if path[0] == "api" else path[1]
-    if len(path) != (2 if path[0] == "api" else 3):
-        return None
-    verbs = ["get", "list", "watch", "create", "patch", "delete", "update"]
-    return {
-        "resources": [
-            {
-                "name": plural,
-                "kind": kind,
-                "singularName": kind.lower(),
-                "namespaced": namespaced,
-                "verbs": verbs,
-            }
-            for (of, _, plural), (kind, namespaced) in KINDS.items()
-            if of == group
-        ]
-    }
