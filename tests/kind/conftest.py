@@ -17,7 +17,7 @@ from support.plane import Body, pair_of
 HERE = Path(__file__).parent
 FIRST_UP_SECONDS = 1800
 """Kubernetes is compiled in it, once for each machine."""
-TEST_SECONDS = 180
+TEST_SECONDS = 600
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

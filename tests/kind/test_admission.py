@@ -61,7 +61,7 @@ def test_the_nodes_root_is_had_where_privileged_pods_are(
 ) -> None:
     label = "pod-security.kubernetes.io/enforce=privileged"
     deployed.kubectl("label", "namespace", namespace, label)
-    deployed.apply(sandbox(namespace, spec), timeout=30)
+    deployed.apply(sandbox(namespace, spec), timeout=50)
 
 
 def test_a_sandbox_can_go_where_the_label_has_gone(deployed: Cluster, namespace: str) -> None:
@@ -74,7 +74,7 @@ def test_a_sandbox_can_go_where_the_label_has_gone(deployed: Cluster, namespace:
     here = ("psb/web", f"--namespace={namespace}")
     deployed.kubectl("delete", *here, "--wait=false")
     deployed.kubectl("patch", *here, "--type=merge", "-p", '{"metadata": {"finalizers": []}}')
-    deployed.kubectl("wait", *here, "--for=delete", "--timeout=30s")
+    deployed.kubectl("wait", *here, "--for=delete", "--timeout=60s")
 
 
 @pytest.fixture
@@ -152,7 +152,7 @@ def test_only_a_nodes_own_agent_writes_its_share(deployed: Cluster) -> None:
         told: list[str] | None = json.loads(found or "{}").get("status", {}).get("nodeAddresses")
         return told
 
-    before = until(addresses, f"the status of NodeSubnet {name}", 60)
+    before = until(addresses, f"the status of NodeSubnet {name}", 120)
     share = {"apiVersion": "podnet.dev/v1alpha1", "kind": "NodeSubnet", "metadata": {"name": name}}
     status = json.dumps(share | {"status": {"nodeAddresses": ["192.0.2.1"]}})
     said = deployed.refusal(*tell(agent_on(deployed, here)), stdin=status)
@@ -194,7 +194,7 @@ def test_an_agent_with_every_right_still_writes_status_only(
         text = deployed.refusal(*agent, "--namespace", namespace, *words, stdin=new)
         return "" if "cannot" in text else text
 
-    assert f"may only update a status, not {what}" in until(said, "an answer of the policy", 20)
+    assert f"may only update a status, not {what}" in until(said, "an answer of the policy", 40)
 
 
 UP = {
@@ -269,7 +269,7 @@ def test_an_agent_with_every_right_writes_nothing_of_a_node_but_that_condition(
         text = deployed.refusal(*agent, *words)
         return "" if "cannot" in text else text
 
-    label = until(lambda: said("label", "node", here, "a=b"), "an answer of the policy", 20)
+    label = until(lambda: said("label", "node", here, "a=b"), "an answer of the policy", 40)
     assert "may only update a status, not UPDATE nodes" in label
     drop = '{"status": {"images": null}}'
     patch = ("patch", "node", here, "--subresource=status", "--type=merge", "-p")

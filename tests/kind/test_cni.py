@@ -72,12 +72,12 @@ def without_operator(cluster: Cluster) -> Iterator[None]:
     cluster.kubectl("scale", OPERATOR, SYSTEM, "--replicas=0")
     label = "--selector=app.kubernetes.io/name=podnet-operator"
     try:
-        until(lambda: not cluster.get("pods", SYSTEM, label)["items"], "no operator", 60)
+        until(lambda: not cluster.get("pods", SYSTEM, label)["items"], "no operator", 120)
         yield
     finally:
         cluster.kubectl("scale", OPERATOR, SYSTEM, "--replicas=1")
-        wait = ("rollout", "status", OPERATOR, SYSTEM, "--timeout=60s")
-        cluster.kubectl(*wait, timeout=70)
+        wait = ("rollout", "status", OPERATOR, SYSTEM, "--timeout=120s")
+        cluster.kubectl(*wait, timeout=130)
 
 
 def has_configuration(cluster: Cluster, node: str) -> bool:
@@ -92,22 +92,22 @@ def test_containerd_is_told_to_call_podnet_while_an_add_can_be_served(
     node, _ = deployed.workers()
     deployed.apply(pod("there", namespace, node))
     here = ("--namespace", namespace)
-    deployed.kubectl("wait", *here, "--for=condition=Ready", "pod/there", "--timeout=60s")
+    deployed.kubectl("wait", *here, "--for=condition=Ready", "pod/there", "--timeout=120s")
     deployed.node(node, "rm", CONFIGURATION)
-    until(lambda: has_configuration(deployed, node), "the configuration to be back", 20)
+    until(lambda: has_configuration(deployed, node), "the configuration to be back", 40)
     share = f"nodesubnet/default.{node}"
     with without_operator(deployed):
         deployed.kubectl("delete", share)
-        until(lambda: status(deployed, node), "STATUS to say why", 20)
+        until(lambda: status(deployed, node), "STATUS to say why", 40)
         deployed.node(node, "rm", CONFIGURATION)
         deployed.apply(pod("late", namespace, node))
-        not_ready = ("--for=condition=Ready=false", f"node/{node}", "--timeout=60s")
-        deployed.kubectl("wait", *not_ready, timeout=70)
+        not_ready = ("--for=condition=Ready=false", f"node/{node}", "--timeout=120s")
+        deployed.kubectl("wait", *not_ready, timeout=130)
         said = condition(deployed.get(f"node/{node}"))["message"]
         assert "cni plugin not initialized" in said
         assert not has_configuration(deployed, node)
-    deployed.kubectl("wait", *here, "--for=condition=Ready", "pods", "--all", "--timeout=60s")
-    deployed.kubectl("wait", "--for=condition=Ready", f"node/{node}", "--timeout=60s")
+    deployed.kubectl("wait", *here, "--for=condition=Ready", "pods", "--all", "--timeout=120s")
+    deployed.kubectl("wait", "--for=condition=Ready", f"node/{node}", "--timeout=120s")
 
 
 def status(cluster: Cluster, node: str) -> str:
@@ -136,12 +136,12 @@ def test_pods_of_another_cni_keep_their_network_until_they_go(
         said = says(deployed, "ForeignConfiguration", *share, word="CNIConfigured")
         assert f"{OTHER} comes before" in said
         deployed.apply(pod("old", namespace, node))
-        deployed.kubectl("wait", *here, "--for=condition=Ready", "pod/old", "--timeout=60s")
+        deployed.kubectl("wait", *here, "--for=condition=Ready", "pod/old", "--timeout=120s")
     finally:
         deployed.node(node, "rm", OTHER)
     says(deployed, "Installed", *share, word="CNIConfigured")
     deployed.apply(pod("new", namespace, node), sandbox("box", namespace, node))
-    deployed.kubectl("wait", *here, "--for=condition=Ready", "pod/new", "--timeout=60s")
+    deployed.kubectl("wait", *here, "--for=condition=Ready", "pod/new", "--timeout=120s")
     (box,) = ready(deployed, namespace)
     found = pod_addresses(deployed, namespace)
     assert ip_address(found["old"]) in ip_network(OTHER_RANGE)
@@ -149,8 +149,8 @@ def test_pods_of_another_cni_keep_their_network_until_they_go(
     for asks, there in (("old", found["new"]), ("new", found["old"]), ("old", address(box))):
         assert pings(deployed, namespace, asks, there)
     assert found["old"] in deployed.node(node, "ip", "route")
-    deployed.kubectl("delete", *here, "pod/old", "--timeout=60s")
-    until(lambda: found["old"] not in deployed.node(node, "ip", "route"), "its pair to go", 20)
+    deployed.kubectl("delete", *here, "pod/old", "--timeout=120s")
+    until(lambda: found["old"] not in deployed.node(node, "ip", "route"), "its pair to go", 40)
     assert pings(deployed, namespace, "new", address(box))
     deployed.node(node, "rm", "-r", "/var/lib/cni/networks/other")
 
@@ -171,14 +171,14 @@ def test_nodes_get_ready_before_any_operator_runs(deployed: Cluster, namespace: 
     workers, here = deployed.workers(), ("--namespace", namespace)
     with reinstalled(deployed):
         uninstall(deployed)
-        not_ready = ("wait", "--for=condition=Ready=false", "nodes", "--all", "--timeout=60s")
-        deployed.kubectl(*not_ready, timeout=70)
+        not_ready = ("wait", "--for=condition=Ready=false", "nodes", "--all", "--timeout=120s")
+        deployed.kubectl(*not_ready, timeout=130)
         deployed.kubectl("apply", "--filename", "-", stdin=json_list(without_an_operator(deployed)))
-        is_ready = ("wait", "--for=condition=Ready", "--all", "--timeout=60s")
-        deployed.kubectl(*is_ready, "nodes", timeout=70)
+        is_ready = ("wait", "--for=condition=Ready", "--all", "--timeout=120s")
+        deployed.kubectl(*is_ready, "nodes", timeout=130)
         for node in workers:
             deployed.apply(*(pod(f"{name}-{node}", namespace, node) for name in "ab"))
-        deployed.kubectl(*is_ready, "pods", *here, timeout=70)
+        deployed.kubectl(*is_ready, "pods", *here, timeout=130)
         before = pod_addresses(deployed, namespace)
         for node in workers:
             assert pings(deployed, namespace, f"a-{node}", before[f"b-{node}"])
@@ -186,7 +186,7 @@ def test_nodes_get_ready_before_any_operator_runs(deployed: Cluster, namespace: 
         assert not deployed.get("podnetworks")["items"]
         deployed.deploy()
         a, b = (f"a-{node}" for node in workers)
-        until(lambda: pings(deployed, namespace, a, before[b]), "ways between nodes", 30)
+        until(lambda: pings(deployed, namespace, a, before[b]), "ways between nodes", 60)
         assert pod_addresses(deployed, namespace) == before
 
 

@@ -68,7 +68,7 @@ def test_of_two_networks_that_overlap_the_younger_is_refused(
 ) -> None:
     """S11: and told so; the older one's shares stay, and pods get addresses of it."""
     deployed.apply(podnetwork(network, "10.78.0.0/16"))
-    until(lambda: len(shares(deployed, network)) == 3, "three shares", 20)
+    until(lambda: len(shares(deployed, network)) == 3, "three shares", 40)
     time.sleep(1.1)  # times of creation are whole seconds
     younger = f"{network}-younger"
     try:
@@ -80,7 +80,7 @@ def test_of_two_networks_that_overlap_the_younger_is_refused(
         assert shares(deployed, younger) == {}
         assert len(shares(deployed, network)) == 3
         deployed.kubectl("delete", "podnetwork", network)
-        until(lambda: len(shares(deployed, younger)) == 3, "it to be free for the younger", 20)
+        until(lambda: len(shares(deployed, younger)) == 3, "it to be free for the younger", 40)
     finally:
         deployed.kubectl("delete", "podnetwork", younger)
 
@@ -110,19 +110,19 @@ def test_of_two_operators_one_writes_and_the_other_takes_over(
         waits = f"operator {first} holds the lease; this one waits"
         until(lambda: waits in deployed.kubectl("logs", *here, check=False), waits, 60)
         deployed.apply(podnetwork(network, "10.78.0.0/16"))
-        found = until(lambda: len(s := shares(deployed, network)) == 3 and s, "shares", 20)
+        found = until(lambda: len(s := shares(deployed, network)) == 3 and s, "shares", 40)
         assert len({cidr for each in found.values() for cidr in each}) == 3
         assert "made NodeSubnet" not in deployed.kubectl("logs", *here)
         scale = ("scale", "deployment/podnet-operator", "--namespace=podnet-system")
         deployed.kubectl(*scale, "--replicas=0")
-        until(lambda: holder(deployed) == name, "the second to hold the lease", 40)
+        until(lambda: holder(deployed) == name, "the second to hold the lease", 80)
         share = f"nodesubnet/{network}.{deployed.workers()[0]}"
         deployed.kubectl("delete", share)
-        until(lambda: shares(deployed, network) == found, "the share anew", 20)
+        until(lambda: shares(deployed, network) == found, "the share anew", 40)
         deployed.kubectl(*scale, "--replicas=1")
     finally:
         deployed.kubectl("delete", *here, "--ignore-not-found")
-    until(lambda: holder(deployed) not in ("", name), "the operator of the Deployment to write", 60)
+    until(lambda: holder(deployed) not in ("", name), "the Deployment's operator to write", 120)
 
 
 def holder(cluster: Cluster) -> str:

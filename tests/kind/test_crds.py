@@ -19,7 +19,7 @@ def kinds(cluster: Cluster) -> Cluster:
     cluster.kubectl("apply", "--kustomize", str(ROOT / "crds"))
     for plural in ("podnetworks", "nodesubnets", "podsandboxes"):
         crd = f"crd/{plural}.podnet.dev"
-        cluster.kubectl("wait", "--for=condition=Established", crd, "--timeout=30s")
+        cluster.kubectl("wait", "--for=condition=Established", crd, "--timeout=60s")
     return cluster
 
 

@@ -15,7 +15,7 @@ from support.podnet import PROGRAM
 
 LABEL = "pod-security.kubernetes.io/enforce"
 NETWORKS = ("lab", "other", "plane")
-COMMAND_SECONDS, PAGE_SECONDS = 60, 400
+COMMAND_SECONDS, PAGE_SECONDS = 120, 600
 MARK = "PODNET_EXPERIMENT"
 """In the environment of whatever a page starts on the node, so a failed one's can be found."""
 ENVIRONMENT = {
@@ -95,6 +95,6 @@ def test_a_page_is_true_and_leaves_nothing_behind(page: Path, deployed: Cluster,
         return not left
 
     try:
-        until(nothing_new, "nothing of it to be left", 20)
+        until(nothing_new, "nothing of it to be left", 40)
     except AssertionError as error:
         raise AssertionError(f"left behind: {sorted(left)}") from error

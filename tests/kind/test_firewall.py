@@ -39,7 +39,7 @@ def test_a_node_that_drops_gets_its_exceptions_by_its_own_iptables(
         said = deployed.node(node, command, "-S", "FORWARD").splitlines()
         return [line for line in said if "podnet0" in line]
 
-    until(lambda: len(rules()) == 2, "two exceptions", 90)
+    until(lambda: len(rules()) == 2, "two exceptions", 180)
     for one, other in ((here, address), (there, here["status"]["podIPs"][0]["ip"])):
         assert "1 packets received" in deployed.inside(one, "ping", "-c", "1", "-W", "2", other)
     other_command = ({"iptables-nft", "iptables-legacy"} - {command}).pop()
@@ -47,7 +47,7 @@ def test_a_node_that_drops_gets_its_exceptions_by_its_own_iptables(
     said = in_agent(deployed, node, "podnet", "doctor")
     assert "podnet makes its exceptions in FORWARD" in said
     set_policy(deployed, node, command, "ACCEPT")
-    until(lambda: rules() == [], "no exception where nothing drops", 90)
+    until(lambda: rules() == [], "no exception where nothing drops", 180)
 
 
 def test_doctor_asks_in_a_pod_for_what_is_needed_there(deployed: Cluster) -> None:

@@ -19,7 +19,7 @@ FOLLOWING = r"for p in /proc/[0-9]*; do tr '\0' ' ' < $p/cmdline; echo; done 2> 
 def podnet(*words: str, stdin: str = "") -> Done:
     command = [FOLDER / "in", "kubectl", "podnet", *words]
     return subprocess.run(
-        command, input=stdin, capture_output=True, text=True, env=ENVIRONMENT, timeout=60
+        command, input=stdin, capture_output=True, text=True, env=ENVIRONMENT, timeout=120
     )
 
 
@@ -33,7 +33,7 @@ def web(deployed: Cluster, namespace: str) -> dict[str, Any]:
     kind = {"apiVersion": "podnet.dev/v1alpha1", "kind": "PodSandbox"}
     deployed.apply(kind | {"metadata": meta, "spec": spec})
     here = ("--namespace", namespace)
-    deployed.kubectl("wait", *here, "--for=condition=Ready", "psb/web", "--timeout=60s")
+    deployed.kubectl("wait", *here, "--for=condition=Ready", "psb/web", "--timeout=120s")
     return deployed.get("psb", "web", *here)
 
 
@@ -75,7 +75,7 @@ def test_a_followed_log_leaves_nothing_behind(
         seen = deployed.node(web["spec"]["nodeName"], "sh", "-c", FOLLOWING)
         return f"--namespace {namespace} logs" not in seen
 
-    until(is_gone, "who followed it on the node to end", 10)
+    until(is_gone, "who followed it on the node to end", 20)
 
 
 def test_status_names_the_sandbox_that_is_not_ready(deployed: Cluster, namespace: str) -> None:
@@ -93,4 +93,4 @@ def test_status_names_the_sandbox_that_is_not_ready(deployed: Cluster, namespace
         done = podnet("status")
         return done.returncode == 1 and "nowhere.invalid/none:1" in done.stdout
 
-    until(told, "status to say why", 30)
+    until(told, "status to say why", 60)

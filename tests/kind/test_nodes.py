@@ -35,7 +35,7 @@ def network(deployed: Cluster) -> Iterator[str]:
     """A network with a share on every node, which this test alone has."""
     name = f"test-{secrets.token_hex(3)}"
     deployed.apply(podnetwork(name, "10.80.0.0/16"))
-    until(lambda: len(shares(deployed, name)) == 3, "three shares", 20)
+    until(lambda: len(shares(deployed, name)) == 3, "three shares", 40)
     yield name
     deployed.kubectl("delete", "podnetwork", name, "--ignore-not-found", "--wait=false")
 
@@ -86,7 +86,7 @@ def test_a_node_that_joins_goes_and_returns_is_followed_everywhere(
     there, share = free_address(deployed), f"{network}.{imagined}"
     nodes = [each["metadata"]["name"] for each in deployed.nodes()]
     with registered(deployed, imagined):
-        (cidr,) = until(lambda: shares(deployed, network).get(imagined), "its share", 20)
+        (cidr,) = until(lambda: shares(deployed, network).get(imagined), "its share", 40)
         everywhere(deployed, nodes, cidr, "unreachable")  # while its agent says nothing
         reports(deployed, share, AWAY)
         for node in nodes:
@@ -148,7 +148,7 @@ def test_a_node_that_is_deleted_while_its_sandboxes_run_takes_nothing_along(
     same = deployed.get(f"nsub/{network}.{there}")
     assert (same["metadata"]["uid"], same["spec"]) == (share["metadata"]["uid"], share["spec"])
     assert deployed.get(*what)["status"]["sandboxID"] == pair[1]["status"]["sandboxID"]
-    deployed.kubectl("wait", f"node/{there}", "--for=condition=Ready", "--timeout=60s", timeout=70)
+    deployed.kubectl("wait", f"node/{there}", "--for=condition=Ready", "--timeout=120s")
 
 
 def says_used(cluster: Cluster, share: str, number: int) -> None:
@@ -204,9 +204,9 @@ def test_a_worker_that_comes_back_with_another_address_is_followed(
         assert names == [f"podnet-{new['status']['sandboxID']}"]  # nothing of before is left
     back(deployed, namespace, new)
     follows(deployed, other, cidr, before, 60)
-    deployed.kubectl("wait", f"node/{node}", "--for=condition=Ready", "--timeout=60s", timeout=70)
+    deployed.kubectl("wait", f"node/{node}", "--for=condition=Ready", "--timeout=120s")
     wait = ("rollout", "status", "daemonset/podnet-agent", "--namespace=podnet-system")
-    deployed.kubectl(*wait, "--timeout=60s", timeout=70)
+    deployed.kubectl(*wait, "--timeout=120s")
 
 
 def back(cluster: Cluster, namespace: str, before: Body) -> None:
@@ -218,4 +218,4 @@ def back(cluster: Cluster, namespace: str, before: Body) -> None:
         now = cluster.get(*what)
         return now["status"]["netns"]["inode"] != inode and condition(now)["status"] == "True"
 
-    until(anew, f"{what[0]} to be built anew", 90)
+    until(anew, f"{what[0]} to be built anew", 180)

@@ -62,11 +62,11 @@ def without_api_server(cluster: Cluster) -> Iterator[None]:
     hidden = "/etc/kubernetes/kube-apiserver.hidden"
     cluster.node(CONTROL_PLANE, "mv", MANIFEST, hidden)
     try:
-        until(lambda: not answers(), "the API server to be away", 60)
+        until(lambda: not answers(), "the API server to be away", 120)
         yield
     finally:
         cluster.node(CONTROL_PLANE, "mv", hidden, MANIFEST)
-        until(takes, "the API server to be back", 90)
+        until(takes, "the API server to be back", 180)
 
 
 def kill_agent(cluster: Cluster, node: str) -> str:
@@ -102,9 +102,9 @@ def test_an_api_server_that_is_away_for_minutes_is_done_without(
     with pinging(deployed, here, there) as pings, without_api_server(deployed):
         began = time.monotonic()
         old = kill_agent(deployed, node)
-        until(lambda: agent(deployed, node) not in ("", old), "another agent", 60)
+        until(lambda: agent(deployed, node) not in ("", old), "another agent", 120)
         deployed.node(node, "nft", "delete", "table", "inet", "podnet")
-        until(lambda: table_is_there(deployed, node), "the rules to be back", 20)
+        until(lambda: table_is_there(deployed, node), "the rules to be back", 40)
         time.sleep(max(0.0, AWAY_SECONDS - (time.monotonic() - began)))
     assert pings.sent > AWAY_SECONDS
     assert pings.lost == 0
@@ -113,10 +113,10 @@ def test_an_api_server_that_is_away_for_minutes_is_done_without(
     deployed.apply(sandbox("late", namespace), podnetwork(late, "10.79.0.0/16"))
     try:
         ready(deployed, namespace, "late")
-        until(lambda: len(shares(deployed, late)) == 3, "shares of a new network", 40)
+        until(lambda: len(shares(deployed, late)) == 3, "shares of a new network", 80)
     finally:
         deployed.kubectl("delete", "podnetwork", late)
-    deployed.kubectl("delete", "psb", "--all", "--namespace", namespace, "--timeout=60s")
+    deployed.kubectl("delete", "psb", "--all", "--namespace", namespace, "--timeout=120s")
     gone(deployed, *pair)
     after = restarts(deployed)
     changed = {name for name, times in after.items() if before.get(name) != times}
@@ -151,8 +151,8 @@ def test_a_containerd_that_is_away_is_named_and_waited_for(
             deployed.node(node, "systemctl", "start", "containerd")
         ready(deployed, namespace, "new")
     assert pings.lost == 0
-    ready_node = ("wait", f"node/{node}", "--for=condition=Ready", "--timeout=60s")
-    deployed.kubectl(*ready_node, timeout=70)
+    ready_node = ("wait", f"node/{node}", "--for=condition=Ready", "--timeout=120s")
+    deployed.kubectl(*ready_node, timeout=130)
 
 
 # --- operator and agents ---
@@ -173,14 +173,14 @@ def without_podnet(cluster: Cluster) -> Iterator[None]:
     cluster.kubectl("scale", OPERATOR, SYSTEM, "--replicas=0")
     select({"podnet.dev/test": "nowhere"})
     try:
-        until(lambda: not pods(), "all of podnet to have ended", 60)
+        until(lambda: not pods(), "all of podnet to have ended", 120)
         yield
     finally:
         select({"podnet.dev/test": None})
         cluster.kubectl("scale", OPERATOR, SYSTEM, "--replicas=1")
         for what in (AGENTS, OPERATOR):
-            wait = ("rollout", "status", what, SYSTEM, "--timeout=120s")
-            cluster.kubectl(*wait, timeout=130)
+            wait = ("rollout", "status", what, SYSTEM, "--timeout=240s")
+            cluster.kubectl(*wait, timeout=250)
 
 
 def test_what_is_deleted_while_podnet_is_away_is_cleaned_up(
@@ -199,21 +199,21 @@ def test_what_is_deleted_while_podnet_is_away_is_cleaned_up(
     (single,) = ready(deployed, namespace, "single")
     others = ready(deployed, doomed)
     held = ("podnetwork", doomed)
-    until(lambda: deployed.get(*held)["metadata"].get("finalizers"), "the network to be held", 20)
+    until(lambda: deployed.get(*held)["metadata"].get("finalizers"), "the network to be held", 40)
     bridge = others[0]["status"]["interfaces"][0]["bridge"]
     with pinging(deployed, *pair) as pings:
         with without_podnet(deployed):
             deployed.kubectl("delete", "psb/single", "--namespace", namespace)
-            deployed.kubectl("delete", "namespace", doomed, "--timeout=50s")
+            deployed.kubectl("delete", "namespace", doomed, "--timeout=100s")
             deployed.kubectl("delete", *held, "--wait=false")
             deployed.apply(sandbox("new", namespace))
             assert left_of(deployed, single)
         ready(deployed, namespace, "new")
         gone(deployed, single, *others)
-        deployed.kubectl("wait", *held, "--for=delete", "--timeout=40s")
-        until(lambda: shares(deployed, doomed) == {}, "no share to be left", 20)
+        deployed.kubectl("wait", *held, "--for=delete", "--timeout=80s")
+        until(lambda: shares(deployed, doomed) == {}, "no share to be left", 40)
         links = ("ip", "-brief", "link")
-        until(lambda: bridge not in deployed.node(node, *links), "its bridge to be gone", 30)
+        until(lambda: bridge not in deployed.node(node, *links), "its bridge to be gone", 60)
     assert pings.lost == 0
 
 
@@ -228,16 +228,16 @@ def test_kinds_that_are_deleted_take_nothing_down_and_all_returns_with_them(
     node, _ = deployed.workers()
     before = shares(deployed, "default")
     with pinging(deployed, here, there) as pings:
-        deployed.kubectl("delete", "--kustomize", str(ROOT / "crds"), timeout=90)
+        deployed.kubectl("delete", "--kustomize", str(ROOT / "crds"), timeout=170)
         old = kill_agent(deployed, node)
-        until(lambda: agent(deployed, node) not in ("", old), "another agent", 60)
+        until(lambda: agent(deployed, node) not in ("", old), "another agent", 120)
         way = routes(deployed, node)[share(there)]
         deployed.node(node, "ip", "route", "delete", share(there))
         follows(deployed, node, share(there), way)
     assert pings.lost <= 5  # while there was no route
     deployed.kubectl("apply", "--kustomize", str(ROOT / "crds"))
-    until(lambda: kinds_are_there(deployed), "the kinds", 30)
-    until(lambda: shares(deployed, "default") == before, "all shares", 60)
+    until(lambda: kinds_are_there(deployed), "the kinds", 60)
+    until(lambda: shares(deployed, "default") == before, "all shares", 120)
     for each in deployed.workers():
         deployed.apply(sandbox(each, namespace, each))
     here, there = ready(deployed, namespace)

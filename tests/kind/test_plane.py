@@ -104,7 +104,7 @@ def test_pods_and_sandboxes_reach_each_other(
     deployed.kubectl(
         "run", "client", *inside, f"--image={BUSYBOX}", "--command", "--", "sleep", "1d"
     )
-    deployed.kubectl("wait", *inside, "--for=condition=Ready", "pod/client", "--timeout=60s")
+    deployed.kubectl("wait", *inside, "--for=condition=Ready", "pod/client", "--timeout=120s")
     url = f"http://{address(here)}:8080/cgi-bin/who"
     seen = deployed.kubectl("exec", *inside, "client", "--", "wget", "-q", "-O", "-", url)
     assert seen_in(seen) == deployed.get("pod", "client", *inside)["status"]["podIP"]
@@ -113,5 +113,5 @@ def test_pods_and_sandboxes_reach_each_other(
 def test_all_that_was_made_for_a_sandbox_goes_with_it(
     deployed: Cluster, namespace: str, pair: tuple[Body, Body]
 ) -> None:
-    deployed.kubectl("delete", "psb", "--all", "--namespace", namespace, "--timeout=60s")
+    deployed.kubectl("delete", "psb", "--all", "--namespace", namespace, "--timeout=120s")
     gone(deployed, *pair, seconds=5)

@@ -43,7 +43,7 @@ def configure(cluster: Cluster, text: str) -> None:
     cluster.kubectl("patch", *PROXY, "--type=merge", "--patch", data)
     program = ("daemonset/kube-proxy", PROXY[0])
     cluster.kubectl("rollout", "restart", *program)
-    cluster.kubectl("rollout", "status", *program, "--timeout=120s", timeout=130)
+    cluster.kubectl("rollout", "status", *program, "--timeout=240s", timeout=250)
 
 
 @contextlib.contextmanager
@@ -68,7 +68,7 @@ def put(cluster: Cluster, node: str, wanted: dict[str, str]) -> None:
     cluster.node(node, "sysctl", "-qw", *(f"{name}={value}" for name, value in wanted.items()))
     cluster.node(node, "nft", "add chain inet podnet touched; delete chain inet podnet touched")
     bridged = wanted["net.bridge.bridge-nf-call-iptables"] == "1"
-    until(lambda: ports(cluster, node) <= {(bridged, not bridged)}, f"{node}'s ports to follow", 30)
+    until(lambda: ports(cluster, node) <= {(bridged, not bridged)}, f"{node}'s ports to follow", 60)
 
 
 def ports(cluster: Cluster, node: str) -> set[tuple[bool, bool]]:
@@ -103,6 +103,6 @@ def test_all_is_reached_as_it_should_be(
 
     with settings(deployed, SETTINGS[kind]):
         with contextlib.suppress(AssertionError):  # who is wrong still is what tells
-            until(is_well, "kube-proxy to have begun", 60)
+            until(is_well, "kube-proxy to have begun", 120)
         assert last == [{}]
         assert wrong(crowd) == {}

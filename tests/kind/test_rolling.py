@@ -19,8 +19,8 @@ OTHER = f"FROM {AGENT_IMAGE}\nRUN printf other >> /opt/podnet/bin/podnet-cni\n"
 """Of the same code but for its CNI program: that one's bytes differ, so it is put in place anew."""
 PROGRAM = "/opt/cni/bin/podnet-cni"
 FOREIGN = "/etc/cni/net.d/05-kept.conflist"
-ROLLOUT_SECONDS = 120
-PAUSE = 1000.0
+ROLLOUT_SECONDS = 240
+PAUSE = 5000.0
 """Milliseconds that a busy machine may stand still: what is lost counts."""
 BATCHES = 2
 """Of Pods that came and went after each turn, at least."""
@@ -73,9 +73,9 @@ class Maker:
                 body["metadata"]["labels"] = {"batch": "yes"}
                 pods.append(body)
         self._cluster.apply(*pods)
-        ready = ("wait", *here, "--for=condition=Ready", "pods", "--timeout=90s")
-        self._cluster.kubectl(*ready, timeout=100)
-        self._cluster.kubectl("delete", *here, "pods", "--timeout=60s", timeout=70)
+        ready = ("wait", *here, "--for=condition=Ready", "pods", "--timeout=180s")
+        self._cluster.kubectl(*ready, timeout=200)
+        self._cluster.kubectl("delete", *here, "pods", "--timeout=120s", timeout=130)
 
 
 @pytest.fixture(scope="module")
@@ -124,7 +124,7 @@ def test_pods_come_and_go_and_talk_while_versions_change(
     first, second = deployed.workers()
     deployed.apply(speaker("here", namespace, first), speaker("there", namespace, second))
     inside = ("--namespace", namespace)
-    deployed.kubectl("wait", *inside, "--for=condition=Ready", "pods", "--all", "--timeout=60s")
+    deployed.kubectl("wait", *inside, "--for=condition=Ready", "pods", "--all", "--timeout=120s")
     address = deployed.get("pod", "there", *inside)["status"]["podIP"]
     since = ready_since(deployed)
     here, there = PodPlace(namespace, "here"), PodPlace(namespace, "there")
@@ -172,12 +172,12 @@ def test_a_program_of_another_version_serves(
     try:
         deployed.node(node, "sh", "-c", put, stdin=config)
         deployed.apply(pod("web", namespace, node))
-        deployed.kubectl("wait", *here, "--for=condition=Ready", "pod/web", "--timeout=60s")
+        deployed.kubectl("wait", *here, "--for=condition=Ready", "pod/web", "--timeout=120s")
         listed = in_agent(deployed, node, "podnet", "get", "attachments", "--output=json")
         (served,) = (
             each for each in json.loads(listed)["items"] if each["owner"] == f"Pod/{namespace}/web"
         )
         assert served["cniNetwork"] == "kept"
-        deployed.kubectl("delete", *here, "pod/web", "--timeout=60s")
+        deployed.kubectl("delete", *here, "pod/web", "--timeout=120s")
     finally:
         deployed.node(node, "rm", "-f", FOREIGN, f"{PROGRAM}-kept")

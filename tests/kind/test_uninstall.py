@@ -30,7 +30,7 @@ STATE = {
 """Whatever podnet may touch on a node, and how it is seen. (-s: without counters.)"""
 OURS = ("mounts", "files", "groups", "records", "leases", "processes")
 NET = "/sys/class/net"
-READY = ("--for=condition=Ready", "--timeout=50s")
+READY = ("--for=condition=Ready", "--timeout=100s")
 
 
 def state(cluster: Cluster, node: str) -> dict[str, list[str]]:
@@ -98,7 +98,7 @@ def test_deleting_podnet_leaves_nodes_as_they_were(
             )
         deployed.apply(*pods)
         deployed.kubectl("wait", *here, *READY, "psb,pods", "--all")
-        until(lambda: is_held(deployed, "lab"), "the network to be held", 20)
+        until(lambda: is_held(deployed, "lab"), "the network to be held", 40)
         during = state(deployed, deployed.workers()[0])
         assert all(during[name] for name in OURS)
 
@@ -107,12 +107,12 @@ def test_deleting_podnet_leaves_nodes_as_they_were(
         left = {node: state(deployed, node) for node in nodes}
         assert left == before
         named = ("crd,clusterrole,clusterrolebinding", "--output=name")
-        until(lambda: "podnet" not in deployed.kubectl("get", *named), "nothing named podnet", 30)
+        until(lambda: "podnet" not in deployed.kubectl("get", *named), "nothing named podnet", 60)
         links = deployed.kubectl("exec", *here, f"pod-{deployed.workers()[0]}", "--", "ls", NET)
         assert links.split() == ["lo"]
 
         deployed.deploy()
-        deployed.kubectl("delete", *here, "pods", "--all", "--timeout=50s")
+        deployed.kubectl("delete", *here, "pods", "--all", "--timeout=100s")
         deployed.apply(*pods)
         deployed.kubectl("wait", *here, *READY, "pods", "--all")
     with capsys.disabled():

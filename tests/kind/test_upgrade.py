@@ -8,7 +8,7 @@ from support.plane import Body
 from support.traffic import Flow, Stream, serve
 from support.upgrading import EVENTS
 
-PAUSE = 1000.0
+PAUSE = 5000.0
 """Milliseconds that a busy machine may stand still: what is lost counts."""
 
 

@@ -55,7 +55,7 @@ class Cluster:
         *argv: str | os.PathLike[str],
         stdin: str = "",
         check: bool = True,
-        timeout: float = 60,
+        timeout: float = 140,
     ) -> subprocess.CompletedProcess[str]:
         """Run a command where the cluster, its nodes and its docker can be reached."""
         done = subprocess.run(

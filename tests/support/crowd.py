@@ -107,8 +107,8 @@ def gather(cluster: Cluster, namespace: str) -> Crowd:
     run = ("docker", "run", "--detach", "--network=kind", f"--name={outside}", BUSYBOX)
     cluster.in_cluster(*run, *COMMAND)
     here = ("--namespace", namespace)
-    wait = ("wait", *here, "--for=condition=Ready", "pods", "--all", "--timeout=60s")
-    cluster.kubectl(*wait, timeout=70)
+    wait = ("wait", *here, "--for=condition=Ready", "pods", "--all", "--timeout=120s")
+    cluster.kubectl(*wait, timeout=130)
     found = ready(cluster, namespace)
     addresses = {
         each["metadata"]["name"]: each["status"]["podIP"]

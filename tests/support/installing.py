@@ -8,7 +8,7 @@ from support.cluster import ROOT, Cluster
 from support.host import until
 
 OVERLAY = ("--kustomize", str(ROOT / "deploy/overlays/kind"))
-UNINSTALL_SECONDS = 90.0
+UNINSTALL_SECONDS = 180.0
 """For the whole command; containers have 10 s of it, and kubectl waits for all Pods."""
 
 
@@ -37,9 +37,9 @@ def _without_coredns(cluster: Cluster) -> Iterator[None]:
     cluster.kubectl(*scale, "--replicas=0")
     try:
         label = "--selector=k8s-app=kube-dns"
-        until(lambda: not cluster.get("pods", *here, label)["items"], "CoreDNS to be gone", 60)
+        until(lambda: not cluster.get("pods", *here, label)["items"], "CoreDNS to be gone", 120)
         yield
     finally:
         cluster.kubectl(*scale, "--replicas=2")
-        wait = ("rollout", "status", "deployment/coredns", *here, "--timeout=90s")
-        cluster.kubectl(*wait, timeout=100)
+        wait = ("rollout", "status", "deployment/coredns", *here, "--timeout=180s")
+        cluster.kubectl(*wait, timeout=200)

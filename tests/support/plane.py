@@ -85,7 +85,7 @@ def event(cluster: Cluster, reason: str, *what: str, seconds: float = 20) -> str
     return found
 
 
-def ready(cluster: Cluster, namespace: str, *names: str, seconds: int = 60) -> list[Body]:
+def ready(cluster: Cluster, namespace: str, *names: str, seconds: int = 120) -> list[Body]:
     """The sandboxes, once they are Ready; all of the namespace where none is named."""
     inside = ("--namespace", namespace)
     which = [f"psb/{name}" for name in names] or ["psb", "--all"]
