@@ -13,9 +13,11 @@ KIND_PACKAGES := mmdebstrap procps # and Go, of the version in tests/kind/cluste
 demo: install ## the article's four modes, each proving itself, in a private host
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python tests/support/enter.py demo/inside.sh
 
-test: install ## every test that needs no cluster; those of the cluster are make kind-test
+test: install ## every test there is; where no cluster runs, one is made for the last of them and taken down again
 	@$(MAKE) --no-print-directory check
 	@$(MAKE) --no-print-directory netns
+	@timeout 20 $(KIND)/in kubectl get nodes > /dev/null 2>&1 || { trap $(KIND)/down EXIT; trap 'exit 130' INT TERM; }; \
+		$(MAKE) --no-print-directory kind-test
 
 check: install ## format, lint, types, import contracts, unit tests: seconds, no root
 	$(BIN)/ruff format --check .
