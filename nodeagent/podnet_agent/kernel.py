@@ -1,4 +1,4 @@
-"""The door to the kernel: carries out operations. Runs in the writer thread."""
+"""The door to the kernel: carries out operations. Runs as the writer."""
 
 import errno as errnos
 import os
