@@ -23,9 +23,10 @@ def _subnet(cidr: str, sentence: str, by_server: str = "") -> Refused:
     return _net(sentence, "subnets[0]", by_server, subnets=[cidr])
 
 
-def _share(sentence: str, place: str, **spec: Any) -> Refused:
-    whole = {"podNetwork": "blue", "nodeName": "w1", "podCIDRs": ["10.8.1.0/24"]} | spec
-    return Refused("NodeSubnet", whole, f"spec.{place}", sentence, name="blue.w1")
+def _share(sentence: str, place: str, by_server: str = "", **spec: Any) -> Refused:
+    return Refused(
+        "NodeSubnet", SHARE | spec, f"spec.{place}", sentence, name="blue.w1", by_server=by_server
+    )
 
 
 REFUSED: dict[str, Refused] = {
@@ -172,6 +173,17 @@ REFUSED: dict[str, Refused] = {
     "a share that is no CIDR": _share(
         f"is x, which is no CIDR: {CIDR}", "podCIDRs[1]", podCIDRs=["10.8.1.0/24", "x"]
     ),
+    "a share without its length": _share(
+        f"is fd00:: without a prefix length: {CIDR}",
+        "podCIDRs[1]",
+        podCIDRs=["10.8.1.0/24", "fd00::"],
+    ),
+    "a share with host bits": _share(
+        "is fd00::1/64, which has host bits set: write fd00::/64",
+        "podCIDRs[1]",
+        "is fd00::1/64, which has host bits set: write the address without them",
+        podCIDRs=["10.8.1.0/24", "fd00::1/64"],
+    ),
     "two CIDRs of a family": _share(
         "10.8.2.0/24 is a second IPv4 CIDR: write at most one per family",
         "podCIDRs[1]",
@@ -224,4 +236,7 @@ ACCEPTED: dict[str, Accepted] = {
     "a subnet that is one share": Accepted("PodNetwork", {"subnets": ["10.8.0.0/24"]}),
     "another MTU": Accepted("PodNetwork", {"mtu": 1400}, was={"mtu": 1500}),
     "a share": Accepted("NodeSubnet", SHARE, "blue.w1"),
+    "a share of both families": Accepted(
+        "NodeSubnet", SHARE | {"podCIDRs": ["10.8.1.0/24", "fd00:8:0:1::/64"]}, "blue.w1"
+    ),
 }

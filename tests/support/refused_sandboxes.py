@@ -1,5 +1,6 @@
 """What is refused of PodSandboxes, a case for each rule; and what is just right."""
 
+from collections.abc import Callable
 from typing import Any
 
 from support.cases import Accepted, Body, Refused, changed
@@ -40,7 +41,36 @@ def _container(sentence: str, place: str, by_server: str = "", **fields: Any) ->
     return _box(sentence, f"containers[0].{place}", by_server, containers=[whole])
 
 
+NO_ADDRESSES = {
+    "that is none": ("010.0.0.1", f"is 010.0.0.1, which is no IP address: {IP}"),
+    "with a prefix": (
+        "10.0.0.1/24",
+        "is 10.0.0.1/24, which is no IP address: write the address without the prefix length"
+        " behind /",
+    ),
+    "with a zone": ("fe80::1%eth0", "is fe80::1%eth0: write the address without its zone (%)"),
+    "that is mapped": ("::ffff:10.0.0.1", "is ::ffff:10.0.0.1: write the IPv4 address 10.0.0.1"),
+}
+"""What is refused wherever an address stands, and the sentence."""
+ADDRESSES: dict[str, tuple[str, Callable[[str], Body]]] = {
+    "an address": ("network.addresses[0]", lambda ip: {"network": {"addresses": [ip]}}),
+    "a port's address": (
+        "network.ports[0].hostIP",
+        lambda ip: {"network": {"ports": [_port(hostIP=ip)]}},
+    ),
+    "a name server": ("dns.nameservers[0]", lambda ip: {"dns": {"nameservers": [ip]}}),
+    "a host alias": (
+        "hostAliases[0].ip",
+        lambda ip: {"hostAliases": [{"ip": ip, "hostnames": ["a"]}]},
+    ),
+}
+"""Where addresses stand: the API server has the rules at each of these places by themselves."""
+
 REFUSED: dict[str, Refused] = {
+    f"{who} {what}": _box(sentence, place, **spec(address))
+    for who, (place, spec) in ADDRESSES.items()
+    for what, (address, sentence) in NO_ADDRESSES.items()
+} | {
     "joining nobody": _wired(
         "is missing: write the name of the sandbox to join", "sandbox", mode="Container"
     ),
@@ -59,25 +89,6 @@ REFUSED: dict[str, Refused] = {
         "10.0.0.2 is a second IPv4 address: write at most one per family",
         "addresses[1]",
         addresses=["10.0.0.1", "10.0.0.2"],
-    ),
-    "an address that is none": _wired(
-        f"is 010.0.0.1, which is no IP address: {IP}", "addresses[0]", addresses=["010.0.0.1"]
-    ),
-    "an address with a prefix": _wired(
-        "is 10.0.0.1/24, which is no IP address: write the address without the prefix length"
-        " behind /",
-        "addresses[0]",
-        addresses=["10.0.0.1/24"],
-    ),
-    "an address with a zone": _wired(
-        "is fe80::1%eth0: write the address without its zone (%)",
-        "addresses[0]",
-        addresses=["fe80::1%eth0"],
-    ),
-    "a mapped address": _wired(
-        "is ::ffff:10.0.0.1: write the IPv4 address 10.0.0.1",
-        "addresses[0]",
-        addresses=["::ffff:10.0.0.1"],
     ),
     "a multicast MAC": _wired(
         "is 01:00:5e:00:00:01, a multicast address, which no interface may have: write an even"
@@ -262,6 +273,20 @@ ACCEPTED: dict[str, Accepted] = {
                     "image": "/images/busybox.tar",
                     "resources": {"limits": {"cpu": "10m", "memory": 6291456}},
                 },
+            ],
+        },
+    ),
+    "addresses of both families wherever one may stand": Accepted(
+        "PodSandbox",
+        {
+            "network": {
+                "addresses": ["fd00:8:0:1::9", "10.8.1.9"],
+                "ports": [_port(hostIP="10.0.0.1"), _port(hostPort=81, hostIP="fd00::1")],
+            },
+            "dns": {"nameservers": ["10.0.0.53", "fd00::53"]},
+            "hostAliases": [
+                {"ip": "10.0.0.1", "hostnames": ["a"]},
+                {"ip": "fd00::1", "hostnames": ["a"]},
             ],
         },
     ),
