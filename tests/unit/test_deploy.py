@@ -1,5 +1,6 @@
 """The manifests' parts fit together, as far as that can be seen without a cluster."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -7,13 +8,13 @@ import yaml
 
 from podnet_agent.paths import Paths
 from podnet_agent.runtime.containerd.config import CONFIG, CniFolders
+from podnet_operator.health import HOST, PORT
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 
 
 def test_the_agent_that_is_the_cni_plugin_sees_where_containerd_looks() -> None:
-    documents = yaml.safe_load_all((DEPLOY / "base/agent.yaml").read_text())
-    agent = next(each for each in documents if each["kind"] == "DaemonSet")
+    (agent,) = documents("base/agent.yaml", "DaemonSet")
     component = yaml.safe_load((DEPLOY / "cni/kustomization.yaml").read_text())
     for patch in component["patches"]:
         for operation in yaml.safe_load(patch["patch"]):
@@ -26,6 +27,53 @@ def test_the_agent_that_is_the_cni_plugin_sees_where_containerd_looks() -> None:
     configurations = CniFolders().configurations.parent
     for path in (CniFolders().programs.parent, configurations, CONFIG.parent, Paths().results):
         assert volumes[mounts[str(path)]["name"]]["hostPath"]["path"] == str(path)
+
+
+def test_the_operator_is_one_and_can_do_nothing_on_its_node() -> None:
+    """Two at once would write the same objects; and nothing of it needs root."""
+    (operator,) = documents("base/operator.yaml", "Deployment")
+    assert operator["spec"]["replicas"] == 1
+    assert operator["spec"]["strategy"] == {"type": "Recreate"}
+    pod = operator["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    assert pod["securityContext"] == {
+        "runAsNonRoot": True,
+        "seccompProfile": {"type": "RuntimeDefault"},
+    }
+    assert container["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+    assert not {"hostPID", "hostIPC", "initContainers"} & set(pod)
+    assert [set(volume) for volume in pod["volumes"]] == [{"name", "configMap"}]
+
+
+def test_the_operators_image_is_run_as_nobody() -> None:
+    """The kubelet believes a number alone not to be root's."""
+    _, _, stage = (DEPLOY / "Dockerfile").read_text().partition(" AS operator\n")
+    (user,) = re.findall(r"^USER (\d+)", stage.partition("\nFROM ")[0], re.MULTILINE)
+    assert int(user) > 0
+
+
+def test_the_operators_probes_ask_where_it_answers() -> None:
+    (operator,) = documents("base/operator.yaml", "Deployment")
+    (container,) = operator["spec"]["template"]["spec"]["containers"]
+    for probe in ("readinessProbe", "livenessProbe"):
+        assert container[probe]["httpGet"] == {"host": HOST, "port": PORT, "path": "/healthz"}
+
+
+def test_nothing_laid_over_the_base_changes_the_operator_but_its_image() -> None:
+    for folder in ("base", "cni", "overlays/kind"):
+        found = yaml.safe_load((DEPLOY / folder / "kustomization.yaml").read_text())
+        assert not {"replicas", "replacements", "patchesStrategicMerge"} & set(found)
+        assert {patch["target"]["kind"] for patch in found.get("patches", ())} <= {"DaemonSet"}
+
+
+def documents(file: str, kind: str) -> list[dict[str, Any]]:
+    """The objects of a kind in a file of `deploy`."""
+    found = yaml.safe_load_all((DEPLOY / file).read_text())
+    return [each for each in found if each["kind"] == kind]
 
 
 def append(document: Any, operation: dict[str, Any]) -> None:
