@@ -5,6 +5,7 @@ import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+import aiohttp
 import kopf
 import pytest
 
@@ -12,7 +13,7 @@ from podnet.errors import Conflict, PodNetError, Retryable
 from podnet_operator import access
 from podnet_operator.client import Client, Missing
 from podnet_operator.facts import NETWORKS, NODES, SERVICES, SHARES
-from podnet_operator.health import Health
+from podnet_operator.health import STUCK_SECONDS, Health
 from podnet_operator.lease import Lease
 from podnet_operator.leaving import Leaving
 from podnet_operator.loop import Loop
@@ -182,6 +183,43 @@ def test_a_watch_that_is_behind_twice_is_dead(tmp_path: Path) -> None:
         assert health.complaints() == []
 
     told(tmp_path, story)
+
+
+def test_the_probe_hears_what_only_a_restart_mends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def story(api: FakeApi, client: Client) -> None:
+        loop = Loop(client, Lease(client, "default", "one"), Leaving(client, "default"))
+        watchman = Watchman(client, loop.snapshot, loop.refresh)
+        runner = await Health(loop, watchman).serve(0)
+        try:
+            host, port = runner.addresses[0]
+            assert host == "127.0.0.1"  # nobody else's business
+            url = f"http://{host}:{port}/healthz"
+            assert await asked(url) == (200, "ok")
+            monkeypatch.setattr(loop, "began", time.monotonic() - STUCK_SECONDS / 2)
+            assert await asked(url) == (200, "ok")
+            monkeypatch.setattr(loop, "began", time.monotonic() - STUCK_SECONDS - 1)
+            status, text = await asked(url)
+            assert (status, "the loop is stuck since" in text) == (503, True)
+            monkeypatch.setattr(Watchman, "dead", ["nodes", "podnetworks"])
+            status, text = await asked(url)
+            assert (status, text.splitlines()[:2]) == (
+                503,
+                ["the watch of nodes is dead", "the watch of podnetworks is dead"],
+            )
+            monkeypatch.undo()
+            assert await asked(url) == (200, "ok")
+        finally:
+            await runner.cleanup()
+
+    told(tmp_path, story)
+
+
+async def asked(url: str) -> tuple[int, str]:
+    """Status and text, as a kubelet gets them."""
+    async with aiohttp.ClientSession() as session, session.get(url) as response:
+        return response.status, await response.text()
 
 
 def test_what_went_unseen_is_found(tmp_path: Path) -> None:
