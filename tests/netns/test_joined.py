@@ -5,18 +5,17 @@ from collections.abc import Iterator
 import pytest
 
 from support.bodies import FOREVER, Body, sandbox
+from support.containerd import with_agent
 from support.host import Host, HostError, until
 from support.podnet import Podnet
 from support.traffic import icmp, reach
 
 
-@pytest.fixture(scope="module")
-def machine() -> Iterator[Podnet]:
-    """A machine with an agent."""
+@pytest.fixture(scope="module", params=["runc", "containerd"])
+def machine(request: pytest.FixtureRequest) -> Iterator[Podnet]:
+    """A machine with an agent, whose containers run by runc or by its containerd."""
     with Host("machine") as host:
-        podnet = Podnet(host)
-        podnet.agent()
-        yield podnet
+        yield with_agent(host, request.param)
 
 
 @pytest.fixture
