@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 from podnet.errors import Conflict, PodNetError, Retryable
@@ -30,6 +31,8 @@ class Lease:
         self._seen: tuple[object, float] = (None, 0.0)  # another one's renewal, and since when
         self.other = ""
         """Who else holds it."""
+        self.gained: Callable[[], None] = lambda: None
+        """Called when this one has it and had not."""
 
     @property
     def held(self) -> bool:
@@ -93,9 +96,12 @@ class Lease:
         self._got(began)
 
     def _got(self, began: float) -> None:
-        if not self._until:
-            log.info("this operator (%s) holds the lease", self._holder)
+        had, before = self.held, self._until
         self._until, self.other = began + self._seconds, ""
+        if not before:
+            log.info("this operator (%s) holds the lease", self._holder)
+        if not had:
+            self.gained()
 
     def _spec(self, before: Body) -> Body:
         now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

@@ -12,7 +12,7 @@ from podnet_operator.client import Client, Missing, Resource
 from podnet_operator.cluster import Cluster
 from podnet_operator.decisions import World, decide
 from podnet_operator.facts import RESOURCES, SANDBOXES, SERVICES, SHARES, ShareFacts
-from podnet_operator.lease import Lease, refuse_unless_held
+from podnet_operator.lease import Lease
 from podnet_operator.leaving import Leaving
 from podnet_operator.reports import (
     NetworkReport,
@@ -41,6 +41,7 @@ class Loop:
     def __init__(self, client: Client, lease: Lease, leaving: Leaving) -> None:
         self._client, self._lease = client, lease
         self._changed = asyncio.Event()
+        lease.gained = self._changed.set
         self.snapshot = Snapshot(self._changed.set)
         self.cluster = Cluster(client, self.snapshot, lease, leaving)
         self._gone: dict[str, float] = {}  # nodes, since when
@@ -100,7 +101,8 @@ class Loop:
         for resource in RESOURCES:
             if resource not in self._listed:
                 await self.refresh(resource)
-        refuse_unless_held(self._lease)
+        if not self._lease.held:
+            return RESYNC_SECONDS  # another one writes; to gain the lease ends the wait
         now = time.monotonic()
         world = self._world(now)
         decisions = decide(world)
