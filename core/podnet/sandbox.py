@@ -66,6 +66,7 @@ class Sandbox:
 
     id: str
     name: str
+    namespace: str
     owner: str  # "PodSandbox/default/web": the first words of every cause
     mode: Mode
     network: str  # Bridge: the PodNetwork's name
@@ -88,6 +89,7 @@ def resolve(podsandbox: "PodSandbox", sandbox_id: str) -> Sandbox:
     return Sandbox(
         id=sandbox_id,
         name=meta.name,
+        namespace=meta.namespace,
         owner=f"PodSandbox/{meta.namespace}/{meta.name}",
         mode=network.mode,
         network=network.pod_network or "default",
@@ -204,6 +206,19 @@ def resolv_text(machine: str, dns: Dns, families: Sequence[int], *, loopback: bo
     if options:
         lines.append(f"options {' '.join(options)}")
     return "".join(f"{line}\n" for line in (*lines, *found.others))
+
+
+def as_of_namespace(resolv: str, own: str, namespace: str) -> str:
+    """A Pod's resolv.conf as it would be in another namespace.
+
+    There the kubelet lets NAMESPACE.svc.DOMAIN be searched first (kubelet, dns.go).
+    """
+    lines = []
+    for line in resolv.splitlines(keepends=True):
+        if line.split()[:1] == ["search"]:
+            line = line.replace(f" {own}.svc.", f" {namespace}.svc.")
+        lines.append(line)
+    return "".join(lines)
 
 
 class _Directives(NamedTuple):

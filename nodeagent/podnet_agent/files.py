@@ -11,13 +11,21 @@ from pathlib import Path
 
 from podnet.addresses import IPAddress
 from podnet.errors import PodNetError
-from podnet.sandbox import Sandbox, hosts_text, resolv_text, with_aliases
+from podnet.sandbox import (
+    Sandbox,
+    as_of_namespace,
+    hosts_text,
+    resolv_text,
+    with_aliases,
+)
 from podnet_agent import namespaces
 from podnet_agent.runtime import rootfs
 from podnet_agent.runtime.bundle import SHARED_FILES
 
 IPV6_INTERFACES = Path("/proc/net/if_inet6")
 """There only where the kernel has IPv6."""
+OWN_NAMESPACE = "/var/run/secrets/kubernetes.io/serviceaccount/namespace"
+"""Whose resolv.conf the agent's is, where the agent is a Pod."""
 NAMESPACES = {"ipc": namespaces.CLONE_NEWIPC, "uts": namespaces.CLONE_NEWUTS}
 
 
@@ -73,7 +81,7 @@ def write_files(folder: Path, sandbox: Sandbox, addresses: Sequence[IPAddress]) 
         "hosts": _hosts(sandbox, addresses),
         "hostname": f"{_hostname(sandbox)}\n",
         "resolv.conf": resolv_text(
-            _read("/etc/resolv.conf"), sandbox.dns, families, loopback=sandbox.mode == "Host"
+            _resolv(sandbox.namespace), sandbox.dns, families, loopback=sandbox.mode == "Host"
         ),
     }
     for name in missing:
@@ -104,6 +112,13 @@ def _hosts(sandbox: Sandbox, addresses: Sequence[IPAddress]) -> str:
         return with_aliases(_read("/etc/hosts"), sandbox.host_aliases)
     ipv6 = IPV6_INTERFACES.exists()
     return hosts_text(sandbox.host_aliases, addresses, _hostname(sandbox), ipv6=ipv6)
+
+
+def _resolv(namespace: str) -> str:
+    """The machine's; where the agent is a Pod the cluster's, as for a Pod of that namespace."""
+    own = _read(OWN_NAMESPACE)
+    text = _read("/etc/resolv.conf")
+    return as_of_namespace(text, own, namespace) if own else text
 
 
 def _read(path: str) -> str:

@@ -13,6 +13,7 @@ def sandbox(mode: Mode = "Bridge", hostname: str | None = "web") -> Sandbox:
     return Sandbox(
         id="ab",
         name="web",
+        namespace="default",
         owner="PodSandbox/default/web",
         mode=mode,
         network="default",

@@ -14,6 +14,7 @@ from podnet.sandbox import (
     HostAlias,
     Mount,
     Sandbox,
+    as_of_namespace,
     hosts_text,
     resolv_text,
     resolve,
@@ -60,6 +61,7 @@ def test_an_object_that_says_nothing_is_a_bridge_on_the_network_default() -> Non
     assert sandbox() == Sandbox(
         id="0123456789ab",
         name="web",
+        namespace="blue",
         owner="PodSandbox/blue/web",
         mode="Bridge",
         network="default",
@@ -271,6 +273,17 @@ def test_what_the_sandbox_says_stands_instead_even_loopback() -> None:
         "nameserver 127.0.0.2\nnameserver fd00:17::2\nsearch x.example\noptions ndots:5\n"
         "sortlist 10.0.0.0\n"
     )
+
+
+def test_a_clusters_names_are_searched_in_the_sandboxs_own_namespace() -> None:
+    ours = (
+        "search podnet-system.svc.cluster.local svc.cluster.local cluster.local example.com\n"
+        "nameserver 10.96.0.10\noptions ndots:5\n"
+    )
+    theirs = as_of_namespace(ours, "podnet-system", "default")
+    assert theirs == ours.replace("podnet-system.", "default.")
+    other = "search x-podnet-system.svc.local\n# podnet-system.svc.x\nnameserver 10.0.0.1\n"
+    assert as_of_namespace(other, "podnet-system", "default") == other
 
 
 def test_comments_and_empty_directives_say_nothing() -> None:
