@@ -45,8 +45,41 @@ def test_a_sandbox_is_reached_by_the_agent_of_its_node(web: dict[str, Any], name
     explained = podnet("explain", *here, "web")
     assert explained.returncode == 0, explained.stdout + explained.stderr
     assert web["status"]["podIPs"][0]["ip"] in explained.stdout
+    look = ("exec", *here, "web", "--", "ip", "link", "show", "eth1")
     assert "eth1 attached to default" in podnet("attach", *here, "web").stdout
+    assert podnet(*look).returncode == 0
     assert "eth1 detached" in podnet("detach", *here, "web").stdout
+    assert podnet(*look).returncode == 1
+
+
+def test_its_names_are_looked_up_as_a_pods_of_its_namespace(
+    deployed: Cluster, web: dict[str, Any], namespace: str
+) -> None:
+    here = ("--namespace", namespace)
+    deployed.kubectl("run", "pod", *here, f"--image={BUSYBOX}", "--command", "--", "sleep", "1d")
+    deployed.kubectl("wait", *here, "--for=condition=Ready", "pod/pod", "--timeout=120s")
+    read = ("--", "cat", "/etc/resolv.conf")
+    of_pod = deployed.kubectl("exec", *here, "pod", *read)
+    of_sandbox = podnet("exec", *here, "web", *read).stdout
+    assert f"search {namespace}.svc." in of_sandbox
+    assert sorted(of_sandbox.splitlines()) == sorted(of_pod.splitlines())
+    service = deployed.get("service", "kubernetes", "--namespace=default")
+    asked = podnet("exec", *here, "web", "--", "ping", "-c", "1", "-W", "1", "kubernetes.default")
+    assert f"PING kubernetes.default ({service['spec']['clusterIP']})" in asked.stdout
+
+
+def test_kubectl_gets_all_kinds_by_one_word(
+    deployed: Cluster, web: dict[str, Any], namespace: str
+) -> None:
+    node, ip = web["spec"]["nodeName"], web["status"]["podIPs"][0]["ip"]
+    for wide in ((), ("--output", "wide")):
+        said = deployed.kubectl("get", "podnet", "--all-namespaces", *wide)
+        rows = [line.split() for line in said.splitlines()]
+        assert any("podnetwork.podnet.dev/default" in row for row in rows)
+        assert any(f"nodesubnet.podnet.dev/default.{node}" in row for row in rows)
+        (ours,) = [row for row in rows if row[:2] == [namespace, "podsandbox.podnet.dev/web"]]
+        assert ip in ours
+        assert (node in ours) == bool(wide)
 
 
 def test_its_course_is_told_in_events(

@@ -6,9 +6,12 @@ from typing import Any
 
 import pytest
 
-from support.cluster import Cluster
+from support.cluster import ROOT, Cluster
 from support.host import until
-from support.plane import condition, podnetwork, shares
+from support.plane import condition, internal, podnetwork, sandbox, says, shares
+from support.plane import ready as ready_sandboxes
+
+PAGE = ROOT / "docs/operator.md"
 
 
 @pytest.fixture
@@ -27,7 +30,7 @@ def ready(cluster: Cluster, network: str) -> dict[str, Any]:
 def test_every_node_gets_a_share(deployed: Cluster, network: str) -> None:
     deployed.apply(podnetwork(network, "10.77.0.0/16", "fd00:77::/48"))
     found = until(
-        lambda: len(s := shares(deployed, network)) == 3 and s, "three shares", seconds=20
+        lambda: len(s := shares(deployed, network)) == 3 and s, "three shares", seconds=40
     )
     cidrs = [cidr for each in found.values() for cidr in each]
     assert len(set(cidrs)) == 6
@@ -36,7 +39,7 @@ def test_every_node_gets_a_share(deployed: Cluster, network: str) -> None:
 
 def test_the_network_default_follows_the_nodes(deployed: Cluster) -> None:
     deployed.apply(podnetwork("default"))
-    found = until(lambda: len(s := shares(deployed, "default")) == 3 and s, "shares", seconds=20)
+    found = until(lambda: len(s := shares(deployed, "default")) == 3 and s, "shares", seconds=40)
     assert found == {
         each["metadata"]["name"]: each["spec"]["podCIDRs"] for each in deployed.nodes()
     }
@@ -54,7 +57,7 @@ def test_a_range_that_is_taken_is_refused_by_name(
 ) -> None:
     """S11."""
     deployed.apply(podnetwork(network, subnet))
-    said = until(lambda: ready(deployed, network), "a word on it", seconds=20)
+    said = until(lambda: ready(deployed, network), "a word on it", seconds=40)
     assert (said["status"], said["reason"]) == ("False", "CIDROverlap")
     assert words in said["message"]
     until(
@@ -86,7 +89,7 @@ def test_a_sandbox_gets_a_node_and_one_that_joins_it_the_same(
         items = deployed.get("podsandboxes", "--namespace", namespace)["items"]
         return {e["metadata"]["name"]: e["spec"].get("nodeName", "") for e in items}
 
-    found = until(lambda: all((n := nodes()).values()) and n, "three places", seconds=20)
+    found = until(lambda: all((n := nodes()).values()) and n, "three places", seconds=40)
     assert found["side"] == found["web"]
     assert set(found.values()) <= set(deployed.workers())
     selected = deployed.get("podsandboxes", "-A", f"--field-selector=spec.nodeName={found['web']}")
@@ -109,3 +112,41 @@ def test_the_probe_and_the_metrics_are_there_for_the_node_alone(deployed: Cluste
     assert asked("127.0.0.1", "/healthz").endswith("ok")
     assert 'podnet_operator_passes_total{result="done"}' in asked("127.0.0.1", "/metrics")
     assert "Connection refused" in asked(pod["status"]["hostIP"], "/metrics")
+
+
+def test_the_operator_is_nobody_and_may_write_nothing(deployed: Cluster) -> None:
+    operator = ("exec", "deployment/podnet-operator", "--namespace=podnet-system", "--")
+    program = "import os; print(os.getuid()); os.mkdir('/here')"
+    done = deployed.in_cluster(
+        "kubectl", *operator, "/opt/podnet/bin/python3", "-c", program, check=False
+    )
+    assert done.stdout.strip() == "65534"
+    assert "Read-only file system: '/here'" in done.stderr
+
+
+def test_a_network_in_use_goes_all_the_same_as_the_page_says(
+    deployed: Cluster, network: str, namespace: str
+) -> None:
+    """docs/operator.md, "A network that does not go"."""
+    deployed.apply(podnetwork(network, "10.78.0.0/16"))
+    node = deployed.workers()[0]
+    deployed.apply(sandbox("user", namespace, node, podNetwork=network))
+    (user,) = ready_sandboxes(deployed, namespace, "user")
+    it = ("podnetwork", network)
+    until(lambda: deployed.get(*it)["metadata"].get("finalizers"), "the network to be held", 40)
+    deployed.kubectl("delete", *it, "--wait=false")
+    assert f"{namespace}/user" in says(deployed, "InUse", *it, word="Removable")
+    (patch,) = [
+        line.split("-p ")[1].strip("'")
+        for line in PAGE.read_text().splitlines()
+        if " NAME " in line
+    ]
+    deployed.kubectl("patch", *it, "--type=merge", "-p", patch)
+    deployed.kubectl("wait", *it, "--for=delete", "--timeout=40s")
+    until(lambda: shares(deployed, network) == {}, "no share to be left", 40)
+    ping = ("ping", "-c", "1", "-W", "5", internal(deployed.get(f"node/{node}")))
+    assert "1 packets received" in deployed.inside(user, *ping)  # until its last sandbox goes
+    deployed.kubectl("delete", "psb", "--all", "--namespace", namespace, "--timeout=60s")
+    bridge = user["status"]["interfaces"][0]["bridge"]
+    links = ("ip", "-brief", "link")
+    until(lambda: bridge not in deployed.node(node, *links), "its bridge to be gone", 40)
