@@ -1,7 +1,6 @@
 """The agent's decisions on this node: attach, detach, refresh, reconcile, explain.
 
-Synchronous and without a lock: one change at a time, by the writer thread, or by the loop while
-that has nothing to do (`Threads.soon`).
+Synchronous and without a lock: the writer thread alone calls it, one change at a time.
 """
 
 import logging

@@ -1,4 +1,4 @@
-"""The door to the kernel: carries out operations. Runs as the writer."""
+"""The door to the kernel: carries out operations. Runs in the writer thread."""
 
 import errno as errnos
 import os

@@ -1,8 +1,8 @@
-"""The agent's threads beside its loop: the writer, which changes things, reader, sweeper."""
+"""The agent's threads beside its loop: the writer, which alone changes things, reader, sweeper."""
 
 import asyncio
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 
@@ -12,38 +12,23 @@ class Threads:
     def __init__(self) -> None:
         self.written: Callable[[], None] = lambda: None  # called in the loop after every write
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="writer")
-        self._under_way: set[Future[Any]] = set()  # of the writer's
         self._reader = ThreadPoolExecutor(1, thread_name_prefix="reader")
         self._sweeper = ThreadPoolExecutor(1, thread_name_prefix="sweeper")
 
     async def write(self, function: Callable[..., Any], *args: Any) -> Any:
         """Run in the writer thread: the only place where store and kernel are changed."""
         try:
-            return await asyncio.wrap_future(self._submit(function, *args))
+            return await asyncio.get_running_loop().run_in_executor(self._writer, function, *args)
         finally:
             self.written()
 
-    def soon(self, function: Callable[[], None], crashed: Callable[[BaseException], None]) -> None:
-        """As `write`, but nobody waits: the answer is on its way before the loop hears of it.
-
-        At once and in the loop's own thread where the writer has nothing to do: nobody else can
-        give it something meanwhile, and on a busy node each hand-over waits for a processor.
-        What goes wrong is a bug; `crashed` is told in the loop.
-        """
-        if self._under_way:
-            self._in_turn(function, crashed)
-            return
-        try:
-            function()
-        except BaseException as error:
-            crashed(error)
-            raise
-        finally:
-            self.written()
-
-    def _in_turn(
+    def submit(
         self, function: Callable[[], None], crashed: Callable[[BaseException], None]
     ) -> None:
+        """As `write`, but nobody waits: the answer is on its way before the loop hears of it.
+
+        What goes wrong is a bug; `crashed` is told in the loop.
+        """
         loop = asyncio.get_running_loop()
 
         def run() -> None:
@@ -55,13 +40,7 @@ class Threads:
             finally:
                 loop.call_soon_threadsafe(self.written)
 
-        self._submit(run)
-
-    def _submit(self, function: Callable[..., Any], *args: Any) -> "Future[Any]":
-        future = self._writer.submit(function, *args)
-        self._under_way.add(future)
-        future.add_done_callback(self._under_way.discard)
-        return future
+        self._writer.submit(run)
 
     async def read(self, function: Callable[..., Any], *args: Any) -> Any:
         """Run in the reader thread."""
