@@ -11,7 +11,7 @@ from pathlib import Path
 
 from podnet.cni.call import Call, parse
 from podnet.cni.error import CniError, Code
-from podnet.errors import PodNetError
+from podnet.errors import PodNetError, Retryable
 from podnet_agent.cni.http import read
 from podnet_agent.cni.plugin import Plugin
 
@@ -27,7 +27,18 @@ class Deferred:
         self._folder, self._plugin = folder, plugin
 
     def work_off(self) -> None:
-        """None is left but what could not be done now. Oldest first; of several GC the newest."""
+        """None is left but what could not be done now. Oldest first; of several GC the newest.
+
+        Retryable where the folder can't be read: what waits there goes before all else.
+        """
+        try:
+            self._work_off()
+        except OSError as error:  # no descriptor left to open it with
+            raise Retryable(
+                f"calls that wait in {self._folder} can't be read: {error.strerror}"
+            ) from error
+
+    def _work_off(self) -> None:
         try:
             names = sorted(os.listdir(self._folder))
         except FileNotFoundError:

@@ -171,23 +171,28 @@ class _Visitor:
 
     def _read(self) -> None:
         try:
-            while True:
-                chunk = self._connection.recv(1 << 16)
-                self._data += chunk
-                request = http.read(self._data)
-                if request is not None:
-                    self._rest()
-                    return self._arrived(self._connection, request)
-                if not chunk:
-                    details = f"it ended after {len(self._data)} bytes"
-                    raise CniError(Code.IO_FAILURE, "the request was cut", details)
+            request = self._request()
         except BlockingIOError:
             return self._wait(self._read)
         except CniError as error:
             self._rest()
             _answer(self._connection, http.answer(422, error_body(error)))
+            return None
         except ConnectionError:
-            self._end()
+            return self._end()
+        self._rest()
+        return self._arrived(self._connection, request)
+
+    def _request(self) -> http.Request:
+        while True:
+            chunk = self._connection.recv(1 << 16)
+            self._data += chunk
+            request = http.read(self._data)
+            if request is not None:
+                return request
+            if not chunk:
+                details = f"it ended after {len(self._data)} bytes"
+                raise CniError(Code.IO_FAILURE, "the request was cut", details)
 
     def _wait(self, further: Callable[[], None]) -> None:
         self._loop.add_reader(self._connection, further)
