@@ -37,6 +37,15 @@ def web(deployed: Cluster, namespace: str) -> dict[str, Any]:
     return deployed.get("psb", "web", *here)
 
 
+@pytest.fixture
+def pod(deployed: Cluster, namespace: str) -> dict[str, Any]:
+    """A Pod of the same namespace."""
+    here = ("--namespace", namespace)
+    deployed.kubectl("run", "pod", *here, f"--image={BUSYBOX}", "--command", "--", "sleep", "1d")
+    deployed.kubectl("wait", *here, "--for=condition=Ready", "pod/pod", "--timeout=120s")
+    return deployed.get("pod", "pod", *here)
+
+
 def test_a_sandbox_is_reached_by_the_agent_of_its_node(web: dict[str, Any], namespace: str) -> None:
     here = ("--namespace", namespace)
     done = podnet("exec", "-i", *here, "web", "--", "sh", "-c", "cat; exit 7", stdin="said\n")
@@ -53,11 +62,9 @@ def test_a_sandbox_is_reached_by_the_agent_of_its_node(web: dict[str, Any], name
 
 
 def test_its_names_are_looked_up_as_a_pods_of_its_namespace(
-    deployed: Cluster, web: dict[str, Any], namespace: str
+    deployed: Cluster, web: dict[str, Any], pod: dict[str, Any], namespace: str
 ) -> None:
     here = ("--namespace", namespace)
-    deployed.kubectl("run", "pod", *here, f"--image={BUSYBOX}", "--command", "--", "sleep", "1d")
-    deployed.kubectl("wait", *here, "--for=condition=Ready", "pod/pod", "--timeout=120s")
     read = ("--", "cat", "/etc/resolv.conf")
     of_pod = deployed.kubectl("exec", *here, "pod", *read)
     of_sandbox = podnet("exec", *here, "web", *read).stdout
@@ -66,6 +73,13 @@ def test_its_names_are_looked_up_as_a_pods_of_its_namespace(
     service = deployed.get("service", "kubernetes", "--namespace=default")
     asked = podnet("exec", *here, "web", "--", "ping", "-c", "1", "-W", "1", "kubernetes.default")
     assert f"PING kubernetes.default ({service['spec']['clusterIP']})" in asked.stdout
+
+
+def test_a_pod_is_explained_as_a_sandbox_is(pod: dict[str, Any], namespace: str) -> None:
+    explained = podnet("explain", "--namespace", namespace, "pod/pod")
+    assert explained.returncode == 0, explained.stdout + explained.stderr
+    assert f"address {pod['status']['podIP']}/32" in explained.stdout
+    assert f"<- Pod/{namespace}/pod" in explained.stdout
 
 
 def test_kubectl_gets_all_kinds_by_one_word(

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from support.cluster import ROOT, Cluster
+from support.cluster import BUSYBOX, ROOT, Cluster
 from support.host import until
 from support.plane import (
     Body,
@@ -153,6 +153,37 @@ def test_a_containerd_that_is_away_is_named_and_waited_for(
     assert pings.lost == 0
     ready_node = ("wait", f"node/{node}", "--for=condition=Ready", "--timeout=120s")
     deployed.kubectl(*ready_node, timeout=130)
+
+
+def test_a_kubelet_that_starts_anew_leaves_pods_and_sandboxes_alone(
+    deployed: Cluster, namespace: str, pair: tuple[Body, Body]
+) -> None:
+    """S36."""
+    here, there = pair
+    node, inside = here["spec"]["nodeName"], ("--namespace", namespace)
+    container = {"name": "main", "image": BUSYBOX, "command": ["sleep", "1d"]}
+    meta = {"name": "pod", "namespace": namespace}
+    spec = {"nodeName": node, "containers": [container]}
+    deployed.apply({"apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": spec})
+    deployed.kubectl("wait", *inside, "--for=condition=Ready", "pod/pod", "--timeout=120s")
+
+    def found() -> tuple[object, ...]:
+        pod = deployed.get("pod/pod", *inside)["status"]
+        ours = deployed.get(f"psb/{here['metadata']['name']}", *inside)["status"]
+        counts = [each["restartCount"] for each in pod["containerStatuses"]]
+        return pod["podIP"], counts, ours["podIPs"], [each["pid"] for each in ours["containers"]]
+
+    def renewed() -> str:
+        lease = deployed.get(f"lease/{node}", "--namespace=kube-node-lease")
+        return str(lease["spec"]["renewTime"])
+
+    before, lease = found(), renewed()
+    with pinging(deployed, here, there) as pings:
+        deployed.node(node, "systemctl", "restart", "kubelet")
+        until(lambda: renewed() != lease, "the kubelet to have begun", 60)
+        time.sleep(2)  # by then it has gone through all that it finds running
+    assert found() == before
+    assert pings.lost == 0
 
 
 # --- operator and agents ---
