@@ -337,7 +337,7 @@ def test_enter_takes_its_command_along_when_told_to_end() -> None:
     )
     assert enter.stdout is not None and enter.stdout.readline() == "up\n"
     enter.terminate()
-    assert enter.communicate(timeout=5)[0] == ""  # ends when nobody holds the pipe
+    assert enter.communicate(timeout=30)[0] == ""  # ends when nobody holds the pipe
     assert enter.returncode == 128 + signal.SIGTERM
 
 
@@ -361,9 +361,9 @@ def test_enter_gives_its_terminal_to_the_command() -> None:
         return text in seen
 
     try:
-        until(lambda: shown(b"terminal"), "a terminal inside")
+        until(lambda: shown(b"terminal"), "a terminal inside", 30)
         os.write(terminal, b"typed\n")
-        until(lambda: shown(b"read typed"), "what was typed")
+        until(lambda: shown(b"read typed"), "what was typed", 30)
         os.write(terminal, b"\x03")
         assert enter.wait(20) == 128 + signal.SIGINT
     finally:

@@ -28,9 +28,16 @@ def main(argv: list[str]) -> int:
             # The terminal's keys reach the command too; the others mean us, and we take it along.
             for number in (signal.SIGINT, signal.SIGQUIT):
                 signal.signal(number, lambda *_: None)  # not SIG_IGN, which it would inherit
+            told: list[int] = []
+            for number in (signal.SIGTERM, signal.SIGHUP):  # not yet an end: see below
+                signal.signal(number, lambda number, _: told.append(number))
+            process = host.popen(argv, cwd=Path.cwd())
+            # Only now, as the host can't end as long as it does not know of a process of its own.
             for number in (signal.SIGTERM, signal.SIGHUP):
                 signal.signal(number, _stop)
-            code: int = host.popen(argv, cwd=Path.cwd()).wait()
+            for number in told:
+                _stop(number, None)
+            code: int = process.wait()
     except HostError as error:
         print(f"enter: {error}", file=sys.stderr)
         return 125
