@@ -76,6 +76,7 @@ class Attachment:
     request: AttachRequest
     addresses: tuple[IPInterface, ...]
     mac: str
+    mtu: int = 0  # bytes, of a runtime's, which keeps what it was given; else 0: the network's
 
     @property
     def host_end(self) -> str:

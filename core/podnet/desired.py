@@ -148,7 +148,7 @@ def attachment_objects(network: Network, attachment: Attachment) -> Iterator[Ker
     veth = Veth(
         host_end=attachment.host_end,
         bridge=network.bridge,
-        mtu=network.pod_mtu,
+        mtu=attachment.mtu or network.pod_mtu,  # a pair with two drops what the lesser can't take
         hairpin=network.hairpin,
         isolated=network.isolated_ports,
         alias=_alias(owner),

@@ -199,7 +199,8 @@ class Store:
         for port in request.ports:
             self._claims.claim_port(request, port, number)
         mac = self._claims.claim_mac(network, request, addresses, number)
-        attachment = Attachment(number, request, addresses, mac)
+        mtu = network.pod_mtu if request.cni else 0
+        attachment = Attachment(number, request, addresses, mac, mtu)
         self._db.execute(
             "UPDATE attachment SET body = ? WHERE number = ?",
             (json.dumps(_to_body(attachment)), number),
@@ -298,6 +299,7 @@ def _to_body(attachment: Attachment) -> Body:
         "byHand": request.by_hand,
         "cni": request.cni,
         "cookie": request.netns_cookie,
+        "mtu": attachment.mtu,
         "addresses": [str(interface) for interface in attachment.addresses],
     }
 
@@ -322,4 +324,4 @@ def _from_text(number: int, text: str) -> Attachment:
         netns_cookie=body.get("cookie", 0),
     )
     addresses = tuple(ip_interface(text) for text in body["addresses"])
-    return Attachment(number, request, addresses, body["mac"][1])
+    return Attachment(number, request, addresses, body["mac"][1], body.get("mtu", 0))

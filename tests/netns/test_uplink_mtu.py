@@ -75,12 +75,17 @@ def test_a_pod_of_cni_keeps_what_it_was_given_and_the_next_gets_the_new_one(upli
     cni = started(uplinked)
     old = cni.pod("old")
     result = cni.add(old)
+    (host_end,) = [name for name in uplinked.links() if name.startswith("vethpn")]
     change_uplink(uplinked, 1400)
     until(lambda: uplinked.links()["podnet0"]["mtu"] == 1400, "the bridge's", WITHIN)
+    full = ("busybox", "ping", "-c", "1", "-W", "5", "-s", str(1500 - 28))  # less IPv4 and ICMP
+    uplinked.run([*full, "172.17.0.1"], netns=old.netns)  # no end of its pair drops it
     new = cni.pod("new")
     cni.add(new)
     uplinked.run(["ip", "address", "flush", "dev", "eth0"], netns=old.netns)
     cni.podnet.restart()  # the first round comes at once
     until(lambda: old.interfaces()["eth0"]["addr_info"], "a look into it")
     assert [pod.interfaces()["eth0"]["mtu"] for pod in (old, new)] == [1500, 1400]
+    assert uplinked.links()[host_end]["mtu"] == 1500
+    uplinked.run([*full, "172.17.0.1"], netns=old.netns)
     cni.check(old, result)
