@@ -99,8 +99,11 @@ class Keeper:
                 async with asyncio.timeout(min(seconds, WAITING_SECONDS) if waiting else seconds):
                     await self._changed.wait()
             self._changed.clear()
+            mtus = self._mtus()
             try:
                 new = await self._networks.refresh()
+                if self._mtus() != mtus:  # pods' ends too: a pair with two of them loses packets
+                    next_round = time.monotonic()
                 await self.reconcile()
                 if new:
                     self._sandboxes.wake_all()
@@ -113,6 +116,9 @@ class Keeper:
                 await asyncio.sleep(delay)
                 delay = min(delay * 2, LONGEST_RETRY_SECONDS)
                 next_round = time.monotonic()  # a pod's pair may be there and not what is in it
+
+    def _mtus(self) -> dict[str, int]:
+        return {name: network.pod_mtu for name, network in self._agent.networks.items()}
 
     async def _inspect_pods(self) -> None:
         """Look into every pod's namespace, some at a time: nobody tells what changed in there."""
