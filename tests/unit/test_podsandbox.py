@@ -213,3 +213,8 @@ def test_places_stay_true_when_mistakes_come_to_light_one_behind_another() -> No
         "containers[1].command: is missing: image host has no command of its own",
         "containers[3].name: a stands twice: leave one",
     ]
+
+
+def test_a_list_whose_only_entry_is_wrong_is_not_said_to_be_empty_too() -> None:
+    (said,) = of_sandbox("{hostAliases: [{ip: 10.0.0.1, hostnames: [a b]}]}")
+    assert said.startswith("hostAliases[0].hostnames[0]: ")

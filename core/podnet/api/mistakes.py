@@ -38,7 +38,7 @@ def mistakes(model: type[BaseModel], data: Any) -> tuple[BaseModel | None, Found
                 for place, sentence in _sentences(model, each):
                     places.append(place)
                     entry = kept.original(place), sentence
-                    if not _follows(entry, known):
+                    if not _follows(entry, known) and not _is_emptied(entry, found):
                         found.append(entry)
             if len(errors) > MOST or not kept.without(places):
                 return None, found
@@ -54,6 +54,14 @@ def _follows(entry: tuple[Place, str], known: Found) -> bool:
     return any(
         place[: len(other)] == other or (missing and other[: len(place)] == place)
         for other, _ in known
+    )
+
+
+def _is_emptied(entry: tuple[Place, str], found: Found) -> bool:
+    """Whether a list has too few entries for want of those that are wrong: pydantic says both."""
+    place, sentence = entry
+    return sentence.startswith("has no entry") and any(
+        len(other) > len(place) and other[: len(place)] == place for other, _ in found
     )
 
 
