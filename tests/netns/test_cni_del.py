@@ -1,7 +1,10 @@
 """CNI's DEL and GC against a real kernel: what they take, at once or soon, and what they leave."""
 
 import json
+import time
 from collections.abc import Iterator
+from statistics import median
+from typing import Any
 
 import pytest
 
@@ -52,6 +55,27 @@ def test_del_answers_when_the_address_is_silent_and_the_link_follows(cni: Runtim
     assert len(cni.host_ends()) == 1
     blocked(other.place, icmp(ip), beside=icmp(gateway))
     until(lambda: pod.interfaces() == {}, "the link to be gone", 1)
+
+
+def test_the_link_is_gone_100_ms_after_the_answer(cni: Runtime) -> None:
+    """The median of twenty, since a busy machine may hold any one of them up."""
+    pods = cni.pods(20)
+    links = [cni.host.path(f"/sys/class/net/{host_end(cni.add(pod))}") for pod in pods]
+    seconds = []
+    for pod, link in zip(pods, links, strict=True):
+        assert link.exists()
+        cni.delete(pod)
+        begin = time.monotonic()
+        while link.exists() and time.monotonic() < begin + 5:
+            time.sleep(0.001)
+        seconds.append(time.monotonic() - begin)
+    assert median(seconds) < 0.1, sorted(seconds)
+
+
+def host_end(result: dict[str, Any]) -> str:
+    """The name of the pair's end on the node."""
+    name: str = result["interfaces"][1]["name"]
+    return name
 
 
 def test_an_address_is_not_anothers_before_its_link_is_gone(cni: Runtime) -> None:
