@@ -15,7 +15,7 @@ from bench.hosts import script
 from bench.node import Sandboxes
 from bench.row import Row
 from podnet.attachment import PublishedPort
-from podnet.cni.call import parse
+from podnet.cni.call import Call, parse
 from podnet_agent.cni.plugin import Plugin
 from support.host import Host
 
@@ -26,12 +26,14 @@ GATES = {
     "sends": (3, "rtnetlink sends, namespace made too"),
     "dumps": (0, "rtnetlink dumps"),
     "forks": (0, "processes started"),
+    "forks-port": (0, "processes started, with a published port"),
     "commits": (0, "nftables commits without ports"),
     "commits-port": (1, "nftables commits with a published port"),
     "rules": (0, "rules more than before, with a published port"),
     "cni-sends": (3, "rtnetlink sends, by CNI"),
     "cni-dumps": (0, "rtnetlink dumps, by CNI"),
     "cni-forks": (0, "processes started by the agent, by CNI"),
+    "cni-forks-port": (0, "the same, with a published port"),
 }
 
 
@@ -80,28 +82,38 @@ def count() -> dict[str, int]:
     commits = 0
     request = sandboxes.request(4, (PublishedPort(8080, 80),))
     sandboxes.agent.attach(request, sandboxes.named(4))
-    found |= {"commits-port": commits, "rules": _rules() - rules}
+    forks = watch.forks - found["forks"]
+    found |= {"commits-port": commits, "forks-port": forks, "rules": _rules() - rules}
     return found | _by_cni(sandboxes, watch)
 
 
 def _by_cni(sandboxes: Sandboxes, watch: Watch) -> dict[str, int]:
     """The same by a runtime's ADD; the namespace is the runtime's."""
-    subprocess.run(["ip", "netns", "add", "cni-1"], check=True)
-    call = parse(
-        {
-            "CNI_COMMAND": "ADD",
-            "CNI_CONTAINERID": "f00d",
-            "CNI_NETNS": "/run/netns/cni-1",
-            "CNI_IFNAME": "eth0",
-            "CNI_PATH": "/opt/cni/bin",
-        },
-        b'{"cniVersion": "1.0.0", "name": "podnet"}',
-    )
+    plugin = Plugin(sandboxes.agent)
+    alone, published = _call(1), _call(2, hostPort=8081, containerPort=80)
     before = watch.sends, watch.dumps, watch.forks
-    Plugin(sandboxes.agent).add(call)
+    plugin.add(alone)
     after = watch.sends, watch.dumps, watch.forks
+    plugin.add(published)
     names = ("cni-sends", "cni-dumps", "cni-forks")
-    return {name: b - a for name, a, b in zip(names, before, after, strict=True)}
+    found = {name: b - a for name, a, b in zip(names, before, after, strict=True)}
+    return found | {"cni-forks-port": watch.forks - after[2]}
+
+
+def _call(number: int, **mapping: int) -> Call:
+    """An ADD for a namespace that is made here, with that port if one is given."""
+    subprocess.run(["ip", "netns", "add", f"cni-{number}"], check=True)
+    environment = {
+        "CNI_COMMAND": "ADD",
+        "CNI_CONTAINERID": f"f00d{number}",
+        "CNI_NETNS": f"/run/netns/cni-{number}",
+        "CNI_IFNAME": "eth0",
+        "CNI_PATH": "/opt/cni/bin",
+    }
+    config = {"cniVersion": "1.0.0", "name": "podnet"}
+    if mapping:
+        config |= {"runtimeConfig": {"portMappings": [mapping]}}
+    return parse(environment, json.dumps(config).encode())
 
 
 def _rules() -> int:
