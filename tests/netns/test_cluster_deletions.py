@@ -4,9 +4,11 @@ import json
 from functools import partial
 
 from podnet.addresses import bridge_name
-from support.apiserver import ACCOUNT, PLURALS
+from support.apiserver import ACCOUNT, PLURALS, ApiServer
 from support.host import until
-from support.nodes import PAUSE, V4, V6, Nodes, namespaces, node
+from support.leaks import traces, until_same
+from support.nodes import PAUSE, V4, V6, Node, Nodes, namespaces, node
+from support.runtime import Runtime, ports
 from support.traffic import Stream, icmp, reach, serve, uninterrupted
 
 # --- kinds ---
@@ -21,22 +23,12 @@ def test_deleted_kinds_are_an_outage(pair: Nodes) -> None:
         near = Stream(pair.place("near"), pair.ip("web"), 80)
         far = Stream(pair.place("client"), pair.ip("web"), 80)
         with near, far:
-            for plural in PLURALS.values():
-                api.drop_kind(plural)
-            for plural in PLURALS.values():
-                words = f"gives up {plural}"
-                until(partial(lambda words: words in a.log(), words), f"a log with: {words}")
+            drop_kinds(api, a)
             a.restart()
             assert namespaces(a) == before
             assert a.routes()[V4.format(2)] == "192.0.2.2"
             uninterrupted(far, PAUSE)
-            for plural in ("podnetworks", "nodesubnets"):
-                api.restore_kind(plural)
-            api.network("default", "10.1.0.0/16", "fd01::/48")
-            for number, name in enumerate("ab", start=1):
-                api.share("default", name, V4.format(number), V6.format(number))
-            for name in "ab":
-                api.wait_ready("NodeSubnet", f"default.{name}", 40)
+            restore_network(api)
             uninterrupted(near, PAUSE)
     a.follows(V4.format(2), "192.0.2.2")
     api.restore_kind("podsandboxes")
@@ -44,6 +36,48 @@ def test_deleted_kinds_are_an_outage(pair: Nodes) -> None:
         pair.sandbox(name, there)
     reach(pair.place("client"), icmp(pair.ip("web")))
     until(lambda: len(namespaces(a)) == 1, "those that nobody wants any more to be gone")
+
+
+def drop_kinds(api: ApiServer, a: Node) -> None:
+    """The CRDs are deleted, and the agent has noticed each."""
+    begin = len(a.log())
+    for plural in PLURALS.values():
+        api.drop_kind(plural)
+    for plural in PLURALS.values():
+        words = f"gives up {plural}"
+        until(partial(lambda words: words in a.log()[begin:], words), f"a log with: {words}")
+
+
+def restore_network(api: ApiServer) -> None:
+    """The network `default` is there again, with the shares it had."""
+    for plural in ("podnetworks", "nodesubnets"):
+        api.restore_kind(plural)
+    api.network("default", "10.1.0.0/16", "fd01::/48")
+    for number, name in enumerate("ab", start=1):
+        api.share("default", name, V4.format(number), V6.format(number))
+    for name in "ab":
+        api.wait_ready("NodeSubnet", f"default.{name}", 40)
+
+
+def test_a_runtimes_pod_is_deleted_though_its_network_has_no_kind_any_more(pair: Nodes) -> None:
+    """S33: nobody can say what the network was; DEL takes all that ADD made."""
+    api, a = pair.api, node(pair, "a")
+    cni = Runtime(a)
+    pod, other = cni.pods(2)
+    before = traces(a.host)
+    cni.add(pod, **ports((8080, 80)))
+    cni.add(other)
+    drop_kinds(api, a)
+    cni.delete(other)
+    a.restart()
+    cni.delete(pod, **ports((8080, 80)))
+    cni.delete(pod)
+    until_same(a.host, before)
+    cni.end(pod, other)
+    restore_network(api)
+    api.restore_kind("podsandboxes")
+    for name, there in (("web", "a"), ("client", "b")):
+        pair.sandbox(name, there)
 
 
 def test_what_goes_with_its_kind_is_not_taken_down(pair: Nodes) -> None:
