@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from support.cri import Cnitool, Cri, Pod, namespace
-from support.leaks import traces, until_same
+from support.leaks import QUEUE, traces, until_same
 from support.podnet import Podnet
 from support.traffic import Place, icmp, reach, serve, tcp
 
@@ -81,15 +81,27 @@ def test_cnitool_collects_what_is_left(cri: Cri, podnet: Podnet) -> None:
 def test_cnitool_is_told_why_nothing_can_be_added(cri: Cri, podnet: Podnet) -> None:
     """S29: without an agent ADD, CHECK and STATUS fail at once, DEL and GC are done later."""
     tool, netns = Cnitool(cri.host, "podnet"), namespace(cri.host, "tool")
+    other = namespace(cri.host, "other")
     before = traces(cri.host)
     tool.add(netns)
+    tool.add(other)
     podnet.kill()
     for verb in ("status", "check", "add"):
         assert "agent" in tool.run(verb, netns, check=False).stderr
     tool.run("del", netns)
-    assert len(traces(cri.host)["queue"]) == 1
+    assert waiting(cri) == ["DEL"]
+    tool.run("gc", other)  # of what it knows: a DEL of the other, before GC itself
+    assert waiting(cri) == ["DEL", "DEL", "GC"]
     podnet.agent()
     until_same(cri.host, before)
+
+
+def waiting(cri: Cri) -> list[str]:
+    """The verbs of the calls that are done later, in their order."""
+    files = sorted(cri.host.path(QUEUE).iterdir())
+    heads = [file.read_text().partition("\r\n\r\n")[0].splitlines() for file in files]
+    name = "Cni-Command: "
+    return [line.removeprefix(name) for head in heads for line in head if line.startswith(name)]
 
 
 # --- what ends in the middle, and the node that is booted ---
