@@ -143,6 +143,22 @@ def test_variables_that_are_wrong(standing: Standing, name: str, value: str) -> 
     assert (error["code"], name in error["msg"] + error["details"]) == (4, True), error
 
 
+NAMES = {
+    "CNI_IFNAME": ["sixteen-bytes-ab", "a/b", "..", "../eth0"],
+    "CNI_CONTAINERID": ["../../etc/passwd", "a/../b", "..", "a/b"],
+}
+
+
+@pytest.mark.parametrize("verb", ["ADD", "DEL", "CHECK"])
+def test_names_that_are_wrong(standing: Standing, verb: str) -> None:
+    """S34: code 4 of every verb that is told one."""
+    previous = config(prevResult=standing.result)
+    for name, values in NAMES.items():
+        for value in values:
+            error = refused(standing, standing.pod, verb, previous, **{name: value})
+            assert (error["code"], name in error["msg"] + error["details"]) == (4, True), error
+
+
 def test_after_all_of_that_a_pod_is_attached(standing: Standing) -> None:
     """S34: and the one that stood there is as it was."""
     cni = standing.cni

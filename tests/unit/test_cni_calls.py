@@ -204,6 +204,20 @@ def test_a_wrong_variable_is_named(variable: str, value: str) -> None:
     assert error.details
 
 
+NAMES = [each for each in WRONG_VARIABLES if each[0] in ("CNI_CONTAINERID", "CNI_IFNAME")]
+
+
+@pytest.mark.parametrize(("variable", "value"), NAMES, ids=repr)
+@pytest.mark.parametrize("verb", ["ADD", "DEL", "CHECK"])
+def test_a_wrong_name_is_refused_by_every_verb_that_is_told_one(
+    verb: str, variable: str, value: str
+) -> None:
+    """S34: also by DEL, which asks for no more than these."""
+    environment = ENVIRONMENT | {"CNI_COMMAND": verb, variable: value}
+    error = refused(environment, stdin(prevResult=PREVIOUS))
+    assert (error.code, error.msg) == (4, f"invalid {variable}")
+
+
 OTHERS = [None, "0.1.0", "0.2.0", "0.3.2", "0.5.0", "1.0.1", "1.2.0", "2.0.0", "9.9.9", "", "1.0"]
 
 
@@ -214,6 +228,20 @@ def test_another_version_is_refused_by_every_verb(verb: str, version: str | None
     error = refused(ENVIRONMENT | {"CNI_COMMAND": verb}, stdin(cniVersion=version))
     assert error.code == Code.INCOMPATIBLE_VERSION
     assert "1.1.0" in error.details
+
+
+def test_of_all_versions_there_could_be_those_that_are_spoken_are_taken() -> None:
+    """S34: 0.1.0 to 9.9.9."""
+    digits = range(10)
+    all_versions = [f"{x}.{y}.{z}" for x in digits for y in digits for z in digits][10:]
+    assert (all_versions[0], all_versions[-1]) == ("0.1.0", "9.9.9")
+    for version in all_versions:
+        config = stdin(cniVersion=version)
+        if version in VERSIONS:
+            assert call("ADD", config).config.version == version
+        else:
+            error = refused(ENVIRONMENT, config)
+            assert (version, error.code) == (version, Code.INCOMPATIBLE_VERSION)
 
 
 @pytest.mark.parametrize("version", VERSIONS)
