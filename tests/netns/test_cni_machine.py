@@ -1,8 +1,12 @@
 """CNI for long, and on machines that lack something: memory, files, room, a family, a clock."""
 
+import fcntl
 import json
 import socket
+import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from ipaddress import ip_interface
 
 import pytest
@@ -10,7 +14,7 @@ import pytest
 from support.host import Host, until
 from support.manifests import manifest
 from support.podnet import PROGRAM, SOCKET, Podnet
-from support.runtime import QUEUE, Pod, Refused, Runtime, request, started
+from support.runtime import QUEUE, Pod, Refused, Runtime, ports, request, started
 from support.traffic import Place, icmp, reach, serve, tcp
 from support.usage import agent_pid, descriptors, resident
 
@@ -77,6 +81,46 @@ def test_pods_that_are_being_made_are_nobodys_leftovers(cni: Runtime) -> None:
         cni.check(pod, result)
     cni.collect()
     cni.is_empty()
+
+
+# --- beside iptables ---
+
+
+@contextmanager
+def iptables_locked(host: Host) -> Iterator[None]:
+    """Somebody holds the lock of iptables' older interface for the length of the block."""
+    with host.path("/run/xtables.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+@pytest.mark.parametrize("policy", ["ACCEPT", "DROP"])
+def test_no_call_waits_for_the_lock_of_iptables(host: Host, policy: str) -> None:
+    """S14: also where the agent has made exceptions, and just looks whether they are there."""
+    for command in ("iptables-nft", "ip6tables-nft"):
+        host.run([command, "-P", "FORWARD", policy])
+    cni = started(host)
+    cni.add(cni.pod("first"))
+    until(lambda: exceptions(host) == (2 if policy == "DROP" else 0), "the exceptions")
+    with iptables_locked(host):
+        for number, pod in enumerate(cni.pods(4)):
+            begin = time.monotonic()
+            result = cni.add(pod, **ports((8080 + number, 80)))
+            cni.check(pod, result)
+            cni.delete(pod)
+            assert time.monotonic() - begin < 5
+            host.run(["ip", "address", "flush", "dev", "podnet0"])
+            until(lambda: "172.17.0.1/16" in addresses(host), "the repair")
+
+
+def addresses(host: Host) -> str:
+    """Those of the bridge, as `ip` shows them."""
+    return host.run(["ip", "-4", "address", "show", "podnet0"]).stdout
+
+
+def exceptions(host: Host) -> int:
+    """How many ACCEPTs of ours there are, in IPv4."""
+    return host.run(["iptables-nft", "-S", "FORWARD"]).stdout.count("--comment podnet -j ACCEPT")
 
 
 # --- rules and families ---
