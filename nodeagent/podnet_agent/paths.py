@@ -1,4 +1,4 @@
-"""Where the agent keeps what it makes. A reboot empties all but images and the cluster's words."""
+"""Where the agent keeps what it makes: a reboot leaves images, the cluster's words, programs."""
 
 import contextlib
 import ctypes
