@@ -38,8 +38,9 @@ NOT_THERE = 127
 """What nsenter exits with when the machine has no such program."""
 FIRST = Path("/proc/1")
 """The machine's first process, whose mounts are the machine's."""
-LOCK_SECONDS = 20
-"""How long a command may wait for the lock of iptables, which another process may hold."""
+LOCK_SECONDS = 1
+"""How long a command may wait for the lock of iptables, which another process may hold: Pods that
+are attached meanwhile wait too. It is tried again."""
 MARKED = ["-m", "comment", "--comment", MARK, "-j", "ACCEPT"]
 """How a rule of ours ends in what iptables -S prints."""
 

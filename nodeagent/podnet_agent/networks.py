@@ -1,5 +1,6 @@
 """The PodNetworks of this machine: their subnets chosen, resolved for the node, reported on."""
 
+import contextlib
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
@@ -122,7 +123,8 @@ class Networks:
                 errors[name] = error
         agent.node = self._machine[0]
         agent.networks = found
-        agent.dropping = agent.kernel.forward.dropping()
+        with contextlib.suppress(Retryable):  # the lock is taken: the look that follows says so
+            agent.dropping = agent.kernel.forward.dropping()
         return errors
 
     def _place(self, store: Store, body: Body) -> tuple[Any, ...]:

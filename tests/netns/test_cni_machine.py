@@ -113,14 +113,37 @@ def test_no_call_waits_for_the_lock_of_iptables(host: Host, policy: str) -> None
             until(lambda: "172.17.0.1/16" in addresses(host), "the repair")
 
 
+@pytest.mark.parametrize("policy", ["ACCEPT", "DROP"])
+def test_where_only_the_older_interface_tells_it_is_not_waited_for_long(
+    host: Host, policy: str
+) -> None:
+    """S14: neither by a call nor by an agent that begins; what needs the lock comes after."""
+    for command in ("iptables-legacy", "ip6tables-legacy"):
+        host.run([command, "-P", "FORWARD", policy])
+    cni = started(host)
+    cni.add(cni.pod("first"))
+    with iptables_locked(host):
+        cni.podnet.restart()
+        for pod in cni.pods(4):
+            host.run(["ip", "address", "flush", "dev", "podnet0"])  # a reason to look
+            time.sleep(0.1)
+            begin = time.monotonic()
+            cni.add(pod)
+            cni.delete(pod)
+            assert time.monotonic() - begin < 8
+    until(lambda: "172.17.0.1/16" in addresses(host), "the repair", 30)
+    wanted = 2 if policy == "DROP" else 0
+    until(lambda: exceptions(host, "iptables-legacy") == wanted, "the exceptions", 30)
+
+
 def addresses(host: Host) -> str:
     """Those of the bridge, as `ip` shows them."""
     return host.run(["ip", "-4", "address", "show", "podnet0"]).stdout
 
 
-def exceptions(host: Host) -> int:
+def exceptions(host: Host, command: str = "iptables-nft") -> int:
     """How many ACCEPTs of ours there are, in IPv4."""
-    return host.run(["iptables-nft", "-S", "FORWARD"]).stdout.count("--comment podnet -j ACCEPT")
+    return host.run([command, "-S", "FORWARD"]).stdout.count("--comment podnet -j ACCEPT")
 
 
 # --- rules and families ---
