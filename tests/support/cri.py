@@ -82,14 +82,16 @@ class Cri(Containerd):
         """Its CRI answers too, which comes later."""
         super().start()
         version = self._words("version")
-        until(lambda: not self.host.run(version, check=False).returncode, "an answer of the CRI")
+        until(
+            lambda: not self.host.run(version, check=False).returncode, "an answer of the CRI", 30
+        )
 
     def configure(self, name: str, conflist: Mapping[str, Any]) -> None:
         """Give containerd a network, and wait until it has taken it up."""
         folder = self.host.path(CONFIGURATIONS)
         (folder / f"{name}.new").write_text(json.dumps(conflist))
         (folder / f"{name}.new").rename(folder / name)
-        until(self.is_ready, "containerd to have a network")
+        until(self.is_ready, "containerd to have a network", 30)
 
     def is_ready(self) -> bool:
         """What the kubelet is told by Status."""

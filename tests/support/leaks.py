@@ -54,7 +54,7 @@ def traces(host: Host) -> dict[str, list[str]]:
     return {kind: sorted(values) for kind, values in found.items()}
 
 
-def until_same(host: Host, before: dict[str, list[str]], seconds: float = 2.0) -> None:
+def until_same(host: Host, before: dict[str, list[str]], seconds: float = 10.0) -> None:
     """Wait until nothing but what was there is there; links of DELs follow after some ms."""
 
     def difference() -> dict[str, set[str]]:
