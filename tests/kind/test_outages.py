@@ -1,5 +1,6 @@
 """While a part of the cluster is away, what runs goes on; when it is back, all catches up."""
 
+import copy
 import json
 import time
 from collections.abc import Iterator
@@ -7,6 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
+import yaml
 
 from support.cluster import BUSYBOX, ROOT, Cluster
 from support.host import until
@@ -249,6 +251,35 @@ def test_what_is_deleted_while_podnet_is_away_is_cleaned_up(
 
 
 # --- the kinds ---
+
+
+def test_a_kind_with_one_field_more_and_back_changes_nothing_that_runs(
+    deployed: Cluster, namespace: str, pair: tuple[Body, Body]
+) -> None:
+    """S38: as an upgrade of podnet, and the way back."""
+    node, _ = deployed.workers()
+    crd = yaml.safe_load((ROOT / "crds/podsandboxes.yaml").read_text())
+    newer = copy.deepcopy(crd)
+    schema = newer["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+    schema["properties"]["spec"]["properties"]["note"] = {"type": "string"}
+
+    def knows() -> bool:
+        explain = ("explain", "podsandbox.spec.note")
+        return not deployed.in_cluster("kubectl", *explain, check=False).returncode
+
+    def uids() -> dict[str, str]:
+        found = deployed.get("psb", "--namespace", namespace)["items"]
+        return {each["metadata"]["name"]: each["metadata"]["uid"] for each in found}
+
+    before = uids()
+    with pinging(deployed, *pair) as pings:
+        for number, kind in enumerate((newer, crd)):
+            deployed.apply(kind)
+            until(lambda wanted=kind is newer: knows() == wanted, "the server to take it up", 40)
+            deployed.apply(sandbox(f"new{number}", namespace, node))
+            ready(deployed, namespace, f"new{number}")
+    assert pings.lost == 0
+    assert {name: uid for name, uid in uids().items() if name in before} == before
 
 
 def test_kinds_that_are_deleted_take_nothing_down_and_all_returns_with_them(

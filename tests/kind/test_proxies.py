@@ -82,10 +82,14 @@ def ports(cluster: Cluster, node: str) -> set[tuple[bool, bool]]:
 def test_proxies_leave_their_mark(deployed: Cluster, mode: str) -> None:
     """Which mode is on: a rule of the other one would serve as well."""
     node, _ = deployed.workers()
-    tables = deployed.node(node, "nft", "list", "tables")
-    assert ("table ip kube-proxy" in tables) == (mode == "nftables")
-    chains = deployed.node(node, "iptables-save", "--table", "nat")
-    assert ("KUBE-SERVICES" in chains) == (mode == "iptables")
+
+    def marks() -> tuple[bool, bool]:
+        tables = deployed.node(node, "nft", "list", "tables")
+        chains = deployed.node(node, "iptables-save", "--table", "nat")
+        return "table ip kube-proxy" in tables, "KUBE-SERVICES" in chains
+
+    wanted = (mode == "nftables", mode == "iptables")
+    until(lambda: marks() == wanted, "its rules, which it writes once it is Ready", 60)
 
 
 @pytest.mark.parametrize("kind", SETTINGS)
