@@ -215,7 +215,9 @@ def measure_fleet(kube: Kube, nodes: Sequence[str], worker: str) -> Iterator[Row
         operator = max(resident(node, "podnet_operator") for node in nodes)
         kube.delete(NETWORK_PATH, list(NETWORKS))  # every node has a share of `default` too
         until(
-            lambda: len(kube.items(SHARE_PATH)) == len(names) + len(nodes), "one network's shares"
+            lambda: len(kube.items(SHARE_PATH)) == len(names) + len(nodes),
+            "one network's shares",
+            60,
         )
         _restart_agent(kube, worker)
         with kube.watching(SANDBOXES.path, SANDBOXES.there) as arrivals:
