@@ -39,8 +39,13 @@ NOT_THERE = 127
 FIRST = Path("/proc/1")
 """The machine's first process, whose mounts are the machine's."""
 LOCK_SECONDS = 1
-"""How long a command may wait for the lock of iptables, which another process may hold: Pods that
-are attached meanwhile wait too. It is tried again."""
+"""How long a look may wait for the lock of iptables, which another process may hold: Pods that are
+attached meanwhile wait too. It is tried again."""
+RUN_SECONDS = 20
+"""How long a command may take: there may be thousands of rules, or the lock to be had."""
+LOCKED = 4
+"""What iptables exits with when it did not get the lock (xtables.h, RESOURCE_PROBLEM)."""
+_LOOK = ("-w", str(LOCK_SECONDS), "-S")
 MARKED = ["-m", "comment", "--comment", MARK, "-j", "ACCEPT"]
 """How a rule of ours ends in what iptables -S prints."""
 
@@ -198,7 +203,7 @@ def is_there(command: str) -> bool:
 
 def _legacy_chains(family: str) -> Iterator[_Chain]:
     command = _command(FAMILIES[family], "legacy")
-    for line in _run([command, "-w", "-S"])[1].splitlines():
+    for line in _run([command, *_LOOK])[1].splitlines():
         match line.split():
             case ["-P", "FORWARD" as name, policy]:
                 yield _Chain(command, family, name, policy.lower(), legacy=True)
@@ -208,7 +213,7 @@ def _legacy_chains(family: str) -> Iterator[_Chain]:
 
 def _accepts(chain: _Chain) -> Iterator[ForwardAccept]:
     """Those with our mark among the rules of a chain."""
-    for line in _run([chain.command, "-w", "-S", chain.name])[1].splitlines():
+    for line in _run([chain.command, *_LOOK, chain.name])[1].splitlines():
         match line.split():
             case ["-A", _, "-i" | "-o" as direction, bridge, *rest] if rest == MARKED:
                 yield ForwardAccept(
@@ -236,7 +241,7 @@ def _run(argv: Sequence[str], accepted: Sequence[int] = (0,)) -> tuple[int, str]
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=LOCK_SECONDS,
+            timeout=RUN_SECONDS,
         )
         if enter and ended.returncode == NOT_THERE:
             raise FileNotFoundError(argv[0])
@@ -246,7 +251,9 @@ def _run(argv: Sequence[str], accepted: Sequence[int] = (0,)) -> tuple[int, str]
             f" make an exception, is not there: apt-get install iptables"
         ) from error
     except subprocess.TimeoutExpired as error:
-        raise Retryable(f"{shlex.join(argv)} got no lock within {LOCK_SECONDS} s") from error
+        raise Retryable(f"{shlex.join(argv)} did not end within {RUN_SECONDS} s") from error
+    if ended.returncode == LOCKED:
+        raise Retryable(f"{shlex.join(argv)}: {ended.stderr.strip()}")
     if ended.returncode not in accepted:
         raise PodNetError(f"{shlex.join(argv)}: {ended.stderr.strip()}")
     return ended.returncode, ended.stdout

@@ -126,7 +126,7 @@ def test_where_only_the_older_interface_tells_it_is_not_waited_for_long(
         cni.podnet.restart()
         for pod in cni.pods(4):
             host.run(["ip", "address", "flush", "dev", "podnet0"])  # a reason to look
-            time.sleep(0.1)
+            time.sleep(0.1)  # by then it looks, and waits
             begin = time.monotonic()
             cni.add(pod)
             cni.delete(pod)
