@@ -19,13 +19,12 @@ from podnet.sandbox import (
     with_aliases,
 )
 from podnet_agent import namespaces
+from podnet_agent.paths import ACCOUNT
 from podnet_agent.runtime import rootfs
 from podnet_agent.runtime.bundle import SHARED_FILES
 
 IPV6_INTERFACES = Path("/proc/net/if_inet6")
 """There only where the kernel has IPv6."""
-OWN_NAMESPACE = "/var/run/secrets/kubernetes.io/serviceaccount/namespace"
-"""Whose resolv.conf the agent's is, where the agent is a Pod."""
 NAMESPACES = {"ipc": namespaces.CLONE_NEWIPC, "uts": namespaces.CLONE_NEWUTS}
 
 
@@ -116,12 +115,12 @@ def _hosts(sandbox: Sandbox, addresses: Sequence[IPAddress]) -> str:
 
 def _resolv(namespace: str) -> str:
     """The machine's; where the agent is a Pod the cluster's, as for a Pod of that namespace."""
-    own = _read(OWN_NAMESPACE)
+    own = _read(ACCOUNT / "namespace")
     text = _read("/etc/resolv.conf")
     return as_of_namespace(text, own, namespace) if own else text
 
 
-def _read(path: str) -> str:
+def _read(path: str | Path) -> str:
     try:
         return Path(path).read_text(errors="replace")
     except FileNotFoundError:

@@ -7,10 +7,11 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from podnet.commands import commands
 from podnet.errors import PodNetError
+from podnet.network import Network
 from podnet.objects import Netns, Observed
 from podnet.plan import Plan
 from podnet_agent.agent import Agent, Question
@@ -99,11 +100,11 @@ class Keeper:
                 async with asyncio.timeout(min(seconds, WAITING_SECONDS) if waiting else seconds):
                     await self._changed.wait()
             self._changed.clear()
-            mtus = self._mtus()
+            before = self._agent.networks
             try:
                 new = await self._networks.refresh()
-                if self._mtus() != mtus:  # pods' ends too: a pair with two of them loses packets
-                    next_round = time.monotonic()
+                if self._mtu_changed(before):
+                    next_round = time.monotonic()  # a pair with two MTUs loses packets
                 await self.reconcile()
                 if new:
                     self._sandboxes.wake_all()
@@ -117,8 +118,11 @@ class Keeper:
                 delay = min(delay * 2, LONGEST_RETRY_SECONDS)
                 next_round = time.monotonic()  # a pod's pair may be there and not what is in it
 
-    def _mtus(self) -> dict[str, int]:
-        return {name: network.pod_mtu for name, network in self._agent.networks.items()}
+    def _mtu_changed(self, before: Mapping[str, Network]) -> bool:
+        return any(
+            name in before and before[name].pod_mtu != network.pod_mtu
+            for name, network in self._agent.networks.items()
+        )
 
     async def _inspect_pods(self) -> None:
         """Look into every pod's namespace, some at a time: nobody tells what changed in there."""

@@ -13,6 +13,9 @@ from podnet_agent import namespaces
 
 MACHINE = Path("/proc/1/root")
 """The files of the machine, also for an agent in a pod that sees the machine's processes."""
+ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+"""Where the kubelet puts a Pod's namespace, its token, which it renews, and the authority of the
+API server. There only for an agent that is a Pod."""
 TMPFS_MAGIC = 0x01021994
 """linux/magic.h"""
 

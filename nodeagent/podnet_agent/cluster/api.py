@@ -23,11 +23,10 @@ from podnet.errors import PodNetError, Retryable
 from podnet.kinds import AGENT_KINDS, GROUP, Kind
 from podnet_agent.cluster.backoff import Backoff
 from podnet_agent.objects import Body
+from podnet_agent.paths import ACCOUNT
 
 log = logging.getLogger(__name__)
 
-ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
-"""Where the kubelet puts a Pod's token, which it renews, and the authority of the API server."""
 MANAGER = "podnet-agent"
 """Who owns the fields that are applied."""
 CONNECT_SECONDS = 5.0

@@ -9,7 +9,7 @@ from podnet.api.manifest import Resource, Source
 from podnet.api.meta import Found
 from podnet.errors import Conflict
 from podnet_agent.agent import Agent
-from podnet_agent.cluster.api import ACCOUNT, Api
+from podnet_agent.cluster.api import Api
 from podnet_agent.cluster.cache import Cache
 from podnet_agent.cluster.installation import Installation
 from podnet_agent.cluster.mirror import Mirror
@@ -19,7 +19,7 @@ from podnet_agent.cluster.shipped import shipped
 from podnet_agent.daemon import Machine
 from podnet_agent.keeper import Look
 from podnet_agent.objects import Body, Name, Objects, Write, name_of
-from podnet_agent.paths import Paths
+from podnet_agent.paths import ACCOUNT, Paths
 from podnet_agent.sandboxes import Sandboxes
 from podnet_agent.service import Service
 from podnet_agent.threads import Threads

@@ -32,18 +32,25 @@ class Deferred:
         Retryable where the folder can't be read: what waits there goes before all else.
         """
         try:
-            self._work_off()
+            calls = self._waiting()
         except OSError as error:  # no descriptor left to open it with
             raise Retryable(
                 f"calls that wait in {self._folder} can't be read: {error.strerror}"
             ) from error
+        newest = {call.config.name: file for file, call in calls.items() if call.verb == "GC"}
+        for file, call in calls.items():
+            if call.verb == "DEL" or newest[call.config.name] == file:
+                self._work(file, call)
+            else:
+                file.unlink()
 
-    def _work_off(self) -> None:
+    def _waiting(self) -> dict[Path, Call]:
+        """Oldest first."""
+        calls: dict[Path, Call] = {}
         try:
             names = sorted(os.listdir(self._folder))
         except FileNotFoundError:
-            return
-        calls: dict[Path, Call] = {}
+            return calls
         for file in (self._folder / name for name in names):
             if file.name.startswith("."):
                 _remove_if_left_over(file)
@@ -53,12 +60,7 @@ class Deferred:
             except CniError as error:
                 log.error("%s can't be understood and is removed: %s", file, error)
                 file.unlink()
-        newest = {call.config.name: file for file, call in calls.items() if call.verb == "GC"}
-        for file, call in calls.items():
-            if call.verb == "DEL" or newest[call.config.name] == file:
-                self._work(file, call)
-            else:
-                file.unlink()
+        return calls
 
     def _work(self, file: Path, call: Call) -> None:
         try:
