@@ -11,7 +11,7 @@ import pytest
 
 from support.cluster import Cluster, why_not
 from support.crowd import Crowd, dismiss, gather
-from support.guard import changes, machine_state
+from support.guard import untouched
 from support.plane import Body, pair_of
 
 HERE = Path(__file__).parent
@@ -33,11 +33,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session", autouse=True)
 def untouched_machine() -> Iterator[None]:
     """Whatever the cluster does, the machine's own network is afterwards what it was."""
-    before = machine_state()
-    yield
-    difference = changes(before, machine_state())
-    if difference:
-        pytest.fail(f"the tests changed this machine:\n{difference}", pytrace=False)
+    with untouched():
+        yield
 
 
 @pytest.fixture(scope="session")

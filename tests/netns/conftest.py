@@ -10,7 +10,7 @@ from support.containerd import with_agent
 from support.cri import Cri
 from support.docker import Docker, installable, why_not
 from support.drivers import NoDrivers, built
-from support.guard import changes, machine_state
+from support.guard import untouched
 from support.host import Host
 from support.nodes import V4, V6, Nodes
 from support.podnet import Podnet
@@ -29,11 +29,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session", autouse=True)
 def untouched_machine() -> Iterator[None]:
     """Whatever the tests do, the machine's own network is afterwards what it was."""
-    before = machine_state()
-    yield
-    difference = changes(before, machine_state())
-    if difference:
-        pytest.fail(f"the tests changed this machine:\n{difference}", pytrace=False)
+    with untouched():
+        yield
 
 
 @pytest.fixture

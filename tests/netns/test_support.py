@@ -244,6 +244,18 @@ def test_the_next_host_clears_up_after_a_killed_keeper() -> None:
     pytest.fail("there was never anything to clear up")
 
 
+def test_a_killed_keeper_started_elsewhere_is_cleared_up_after_too() -> None:
+    """As one of another login session, whose folder lies in another control group."""
+    place = Path(keeper.mounted_hierarchies()[0][2], f"elsewhere-{os.getpid()}")
+    left = place / f"{keeper.CGROUP_PREFIX}{os.getpid()}-1"  # no process started then
+    left.mkdir(parents=True)
+    try:
+        Host().close()
+        assert not left.exists()
+    finally:
+        keeper.remove_cgroup(str(place))
+
+
 def test_nothing_is_left_of_a_test_run_that_is_killed(tmp_path: Path) -> None:
     """A whole pytest with hosts in use, killed in the middle of a test."""
     folder = tmp_path / "run"
@@ -307,6 +319,9 @@ def test_the_guard_sees_a_change_in_what_it_watches(host: Host) -> None:
         before = state()
         host.run(command.split())
         assert f"{seen}: was" in changes(before, state()), command
+    before = state()
+    host.run(["rmdir", f"{keeper.mounted_hierarchies()[0][2]}/podnet"])
+    assert changes(before, state()) == ""
 
 
 # --- by hand ---

@@ -5,6 +5,7 @@ import json
 import os
 import re
 import subprocess
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,8 @@ FORWARDING = (
     "net/bridge/*",
 )
 
+CGROUPS = "control groups"
+SETTLE_SECONDS = 15
 KIND_CGROUP = "kind-cluster"
 """Of a kind cluster (tests/kind/cluster/dockerd)."""
 
@@ -42,18 +45,35 @@ def machine_state() -> dict[str, object]:
         "namespaces": _names("/run/netns"),
         "agent": _names("/run/podnet"),
         "mounts": sorted(_mounts()),
-        "control groups": sorted(_cgroups()),
+        CGROUPS: sorted(_cgroups()),
         "children": _children(),
     }
 
 
 def changes(before: dict[str, object], after: dict[str, object]) -> str:
-    """What differs, a line each; empty when nothing does."""
-    return "\n".join(
-        f"{what}: was {before[what]}, is {after[what]}"
-        for what in before
-        if before[what] != after[what]
-    )
+    """What differs, a line each; empty when nothing does.
+
+    Control groups may go: a host that is made removes what killed ones left. None may come.
+    """
+    differing = [what for what in before if before[what] != after[what]]
+    if set(after[CGROUPS]) <= set(before[CGROUPS]):  # type: ignore[call-overload]
+        differing = [what for what in differing if what != CGROUPS]
+    return "\n".join(f"{what}: was {before[what]}, is {after[what]}" for what in differing)
+
+
+@contextlib.contextmanager
+def untouched() -> Iterator[None]:
+    """Fail when the machine is not afterwards what it was before.
+
+    What another run has just killed may be there for the moment that the next host needs.
+    """
+    before = machine_state()
+    yield
+    end = time.monotonic() + SETTLE_SECONDS
+    while (difference := changes(before, machine_state())) and time.monotonic() < end:
+        time.sleep(0.5)
+    if difference:
+        raise AssertionError(f"the tests changed this machine:\n{difference}")
 
 
 def _output(*argv: str) -> str:

@@ -81,11 +81,9 @@ class Cgroups:
 
     def make(self) -> None:
         """Make the folders, and remove those whose keepers were killed."""
+        remove_remains()
         for folder in self.folders:
             parent = os.path.dirname(folder)
-            for other in os.listdir(parent):
-                if other.startswith(CGROUP_PREFIX) and not keeper_lives(other):
-                    remove_cgroup(f"{parent}/{other}", 0)  # in use still: the next one's job
             os.mkdir(folder)
             for file in ("cpuset.cpus", "cpuset.mems"):  # v1: empty, and nothing may run there
                 if os.path.exists(f"{folder}/{file}") and not read(f"{folder}/{file}").strip():
@@ -141,6 +139,16 @@ def keeper_lives(folder_name: str) -> bool:
     """Whether the keeper that a cgroup folder is named after still runs."""
     pid, started = folder_name.removeprefix(CGROUP_PREFIX).split("-")
     return start_time(int(pid)) == int(started)
+
+
+def remove_remains() -> None:
+    """Remove the control groups of killed keepers, wherever in the hierarchies they were made."""
+    for *_, where, _ in mounted_hierarchies():
+        for parent, below, _ in os.walk(where):
+            for name in [name for name in below if name.startswith(CGROUP_PREFIX)]:
+                below.remove(name)
+                if not keeper_lives(name):
+                    remove_cgroup(f"{parent}/{name}", 0)  # in use still: the next one's job
 
 
 def remove_cgroup(folder: str, seconds: float = 5.0) -> None:
