@@ -3,6 +3,7 @@
 import contextlib
 import json
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -84,8 +85,24 @@ def test_what_is_refused_is_refused_with_this_sentence(
         assert case.served in said
 
 
-@pytest.mark.parametrize("field", ["podnetworks.spec", "nodesubnets.spec", "podsandboxes.spec"])
-def test_explain_says_something_of_every_field(kinds: Cluster, field: str) -> None:
-    said = kinds.kubectl("explain", field)
-    assert "<no description>" not in said
-    assert "FIELDS:" in said
+def objects(schema: dict[str, Any], path: str) -> Iterator[str]:
+    """The path of every object with named fields: what `kubectl explain` lists."""
+    schema = schema.get("items", schema)
+    if "properties" in schema:
+        yield path
+        for name, field in schema["properties"].items():
+            yield from objects(field, f"{path}.{name}")
+
+
+@pytest.mark.parametrize("plural", ["podnetworks", "nodesubnets", "podsandboxes"])
+def test_explain_says_something_of_every_field(kinds: Cluster, plural: str) -> None:
+    """At every depth: kubectl lists an object's fields, each with its description."""
+    (version,) = kinds.get(f"crd/{plural}.podnet.dev")["spec"]["versions"]
+    schema = version["schema"]["openAPIV3Schema"]["properties"]
+    paths = [f"{plural}.{part}" for part in ("spec", "status")]
+    below = [path for part in paths for path in objects(schema[part.split(".")[1]], part)]
+    assert len(below) > 2
+    for path in below:
+        said = kinds.kubectl("explain", path)
+        assert "FIELDS:" in said
+        assert "<no description>" not in said, path

@@ -1,6 +1,7 @@
 """Taking podnet out of a cluster: one command that ends by itself, and nodes as they were."""
 
 import re
+import sys
 from typing import Any
 
 import pytest
@@ -16,6 +17,8 @@ STATE = {
     "routes": "ip route show table all; ip -6 route show table all | grep -v fe80",
     "rules": "ip rule; ip -6 rule",
     "ruleset": "nft -s list ruleset 2> /dev/null",
+    "iptables, the older interface": "iptables-legacy-save | grep -v '^#'",
+    "cni": "find /etc/cni/net.d /opt/cni/bin -iname '*podnet*'",
     "settings": "cd /proc/sys/net && grep -rs . ipv4/ip_forward ipv4/conf/all ipv4/conf/default"
     " ipv6/conf/all ipv6/conf/default | grep -v secret",
     "mounts": "grep -E '/(run|lib)/podnet|/run/netns/podnet' /proc/mounts",
@@ -28,7 +31,7 @@ STATE = {
     "processes": "ps -eo args | grep -E 'podnet-(agent|logger)|sleep 12345' | grep -v grep",
 }
 """Whatever podnet may touch on a node, and how it is seen. (-s: without counters.)"""
-OURS = ("mounts", "files", "groups", "records", "leases", "processes")
+OURS = ("cni", "programs", "mounts", "files", "groups", "records", "leases", "processes")
 NET = "/sys/class/net"
 READY = ("--for=condition=Ready", "--timeout=100s")
 
@@ -38,7 +41,16 @@ def state(cluster: Cluster, node: str) -> dict[str, list[str]]:
     script = "; ".join(f"echo '## {name}'; ({how})" for name, how in STATE.items())
     said = cluster.node(node, "bash", "-c", f"{script}; true").split("## ")[1:]
     found = {part.split("\n", 1)[0]: part.split("\n", 1)[1].splitlines() for part in said}
+    found["programs"] = programs(cluster, node)
     return {name: sorted(re.sub(" linkdown", "", line) for line in found[name]) for name in found}
+
+
+def programs(cluster: Cluster, node: str) -> list[str]:
+    """podnet's in the kernel, by the node's links and with their pods' ends."""
+    pid = cluster.in_cluster("docker", "inspect", "-f", "{{.State.Pid}}", node).stdout.strip()
+    look = "from podnet_agent.shortcuts import Shortcuts; print(*Shortcuts().listing(), sep='\\n')"
+    enter = ("nsenter", f"--net=/proc/{pid}/ns/net", sys.executable, "-c", look)
+    return cluster.in_cluster(*enter).stdout.split("\n")[:-1]
 
 
 def sandbox(name: str, namespace: str, node: str, **network: Any) -> dict[str, Any]:

@@ -3,10 +3,10 @@
 from collections.abc import Callable
 from functools import partial
 
-from support.cluster import AGENT_IMAGE, Cluster
+from support.cluster import Cluster
 from support.host import until
 
-NEXT_IMAGE = "podnet/agent:next"
+AGENT, OPERATOR = "daemonset/podnet-agent", "deployment/podnet-operator"
 ROLLOUT_SECONDS = 120
 HERE = ("--namespace", "podnet-system")
 
@@ -48,13 +48,14 @@ def restart(cluster: Cluster, what: str) -> None:
     roll_out(cluster, what)
 
 
-def upgrade(cluster: Cluster) -> None:
+def upgrade(cluster: Cluster, program: str, what: str) -> None:
     """Another image, and another environment."""
-    cluster.in_cluster("docker", "tag", AGENT_IMAGE, NEXT_IMAGE)
-    cluster.load(NEXT_IMAGE)
-    cluster.kubectl("set", "env", *HERE, "daemonset/podnet-agent", "GENERATION=next")
-    cluster.kubectl("set", "image", *HERE, "daemonset/podnet-agent", f"agent={NEXT_IMAGE}")
-    roll_out(cluster, "daemonset/podnet-agent")
+    image = f"podnet/{program}:next"
+    cluster.in_cluster("docker", "tag", f"podnet/{program}:dev", image)
+    cluster.load(image)
+    cluster.kubectl("set", "env", *HERE, what, "GENERATION=next")
+    cluster.kubectl("set", "image", *HERE, what, f"{program}={image}")
+    roll_out(cluster, what)
 
 
 def make_anew(cluster: Cluster) -> None:
@@ -66,8 +67,9 @@ def make_anew(cluster: Cluster) -> None:
 
 EVENTS: dict[str, Callable[[Cluster], None]] = {
     "agents killed": kill_agents,
-    "agents restarted": partial(restart, what="daemonset/podnet-agent"),
-    "agents upgraded": upgrade,
+    "agents restarted": partial(restart, what=AGENT),
+    "agents upgraded": partial(upgrade, program="agent", what=AGENT),
     "agents deleted and made anew": make_anew,
-    "operator restarted": partial(restart, what="deployment/podnet-operator"),
+    "operator restarted": partial(restart, what=OPERATOR),
+    "operator upgraded": partial(upgrade, program="operator", what=OPERATOR),
 }
