@@ -50,7 +50,7 @@ def programs(cluster: Cluster, node: str) -> list[str]:
     pid = cluster.in_cluster("docker", "inspect", "-f", "{{.State.Pid}}", node).stdout.strip()
     look = "from podnet_agent.shortcuts import Shortcuts; print(*Shortcuts().listing(), sep='\\n')"
     enter = ("nsenter", f"--net=/proc/{pid}/ns/net", sys.executable, "-c", look)
-    return cluster.in_cluster(*enter).stdout.split("\n")[:-1]
+    return [line for line in cluster.in_cluster(*enter).stdout.splitlines() if line]
 
 
 def sandbox(name: str, namespace: str, node: str, **network: Any) -> dict[str, Any]:

@@ -1,6 +1,8 @@
 """Private hosts as fixtures; the machine itself is compared before and after."""
 
+import contextlib
 import os
+import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
@@ -18,12 +20,17 @@ from support.traffic import icmp, reach
 from support.twins import Twins
 
 
+@pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Everything in this folder needs root: without it, skipped at home, failed in CI."""
     for item in items:
         item.add_marker(pytest.mark.netns)
         if os.geteuid() and not os.environ.get("CI"):
             item.add_marker(pytest.mark.skip(reason="needs root: run as root to test it"))
+    if any("drivers" in getattr(item, "fixturenames", ()) for item in items):
+        # Some minutes on a new machine, which no test has.
+        with contextlib.suppress(NoDrivers, subprocess.CalledProcessError):
+            built()
 
 
 @pytest.fixture(scope="session", autouse=True)
