@@ -158,6 +158,10 @@ class Networks:
         obstacles = self._agent.kernel.forward.obstacles([network.bridge])
         if obstacles:
             claims.append(Claim("Forwarding", False, "ForeignFirewall", "; ".join(obstacles)))
+        try:
+            self._agent.store.refuse_full(network)
+        except Retryable as error:
+            claims.append(Claim("AddressesAvailable", False, "NoFreeAddress", str(error)))
         return [*claims, *self.beside]
 
     def _status(self, body: Body, failure: PodNetError | None) -> Body:

@@ -18,6 +18,7 @@ from support.crowd import PORT, Crowd
 from support.host import until
 from support.installing import OVERLAY, reinstalled, uninstall
 from support.plane import Body, address, condition, pod, ready, sandbox, says, shares
+from support.upgrading import agents
 
 SYSTEM = "--namespace=podnet-system"
 OPERATOR = "deployment/podnet-operator"
@@ -99,6 +100,7 @@ def test_containerd_is_told_to_call_podnet_while_an_add_can_be_served(
     with without_operator(deployed):
         deployed.kubectl("delete", share)
         until(lambda: status(deployed, node), "STATUS to say why", 40)
+        until(lambda: node not in agents(deployed), "its agent's Pod not to be ready", 40)
         deployed.node(node, "rm", CONFIGURATION)
         deployed.apply(pod("late", namespace, node))
         not_ready = ("--for=condition=Ready=false", f"node/{node}", "--timeout=120s")
@@ -108,6 +110,7 @@ def test_containerd_is_told_to_call_podnet_while_an_add_can_be_served(
         assert not has_configuration(deployed, node)
     deployed.kubectl("wait", *here, "--for=condition=Ready", "pods", "--all", "--timeout=120s")
     deployed.kubectl("wait", "--for=condition=Ready", f"node/{node}", "--timeout=120s")
+    until(lambda: node in agents(deployed), "its agent's Pod to be ready", 40)
 
 
 def status(cluster: Cluster, node: str) -> str:

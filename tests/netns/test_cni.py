@@ -290,6 +290,8 @@ def test_check_tells_results_and_sandboxes_apart(cni: Runtime) -> None:
 
 # --- STATUS and VERSION ---
 
+AVAILABLE = ("podnetwork", "AddressesAvailable")
+
 
 def test_status_says_why_nothing_can_be_added(own: Runtime) -> None:
     """S8: nothing else changes, and it is over by itself."""
@@ -301,6 +303,9 @@ def test_status_says_why_nothing_can_be_added(own: Runtime) -> None:
     own.add(pod, **tiny)
     full = refusal(own, "STATUS", None, **tiny)
     assert (full.code, "no free address" in str(full)) == (50, True)
+    said = until(lambda: own.podnet.condition("tiny", *AVAILABLE), "a condition of it", 15)
+    assert (said["status"], said["reason"]) == ("False", "NoFreeAddress")
+    assert said["message"].startswith("PodNetwork/tiny has no free address in 10.7.0.0/30: delete")
     late = refusal(own, "ADD", own.pod("late"), **tiny)
     assert (late.code, "no free address" in str(late)) == (11, True)
     own.status()
@@ -308,6 +313,8 @@ def test_status_says_why_nothing_can_be_added(own: Runtime) -> None:
     assert refusal(own, "STATUS", None, **tiny).code == 50  # the address rests
     hours_later(own.podnet)
     own.status(**tiny)
+    own.podnet.apply(network("other", "10.8.0.0/30"))  # whatever happens is an occasion to look
+    until(lambda: not own.podnet.condition("tiny", *AVAILABLE), "the condition to be gone", 15)
     own.add(own.pod("next"), **tiny)
     assert refusal(own, "STATUS", None, podNetwork="red").code == 50
 
