@@ -57,6 +57,15 @@ def host(make_host: Callable[..., Host]) -> Host:
     return make_host()
 
 
+@pytest.fixture(scope="module")
+def machine() -> Iterator[Podnet]:
+    """A machine with an agent and the network `default`, for tests that leave it as it was."""
+    with Host("machine") as host:
+        podnet = Podnet(host)
+        podnet.agent()
+        yield podnet
+
+
 @pytest.fixture(params=["runc", "containerd"])
 def podnet(host: Host, request: pytest.FixtureRequest) -> Podnet:
     """An agent in a host of this test's own: on one machine, and on a cluster's node."""

@@ -13,15 +13,6 @@ from support.podnet import PROGRAM, Podnet
 from support.sandboxes import ended, inside, run, sandbox, states
 
 
-@pytest.fixture(scope="module")
-def machine() -> Iterator[Podnet]:
-    """A host with an agent for the tests that leave it as it was. Name sandboxes after the test."""
-    with Host("machine") as host:
-        podnet = Podnet(host)
-        podnet.agent()
-        yield podnet
-
-
 @pytest.fixture(scope="module", params=["runc", "containerd"])
 def node(request: pytest.FixtureRequest) -> Iterator[Podnet]:
     """Such a host, and one whose agent runs containers by containerd."""

@@ -15,15 +15,6 @@ from support.podnet import Podnet
 from support.traffic import Place, blocked, icmp, reach, serve, tcp, udp
 
 
-@pytest.fixture(scope="module")
-def machine() -> Iterator[Podnet]:
-    """A machine with an agent and the network `default`."""
-    with Host("machine") as host:
-        podnet = Podnet(host)
-        podnet.agent()
-        yield podnet
-
-
 @pytest.fixture
 def fresh(machine: Podnet) -> Iterator[Podnet]:
     """The same, for tests that leave sandboxes and networks behind: they are taken away."""

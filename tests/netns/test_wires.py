@@ -11,15 +11,6 @@ from support.podnet import Podnet
 from support.traffic import icmp, reach, serve, tcp
 
 
-@pytest.fixture(scope="module")
-def machine() -> Iterator[Podnet]:
-    """A machine with an agent and a second network."""
-    with Host("machine") as host:
-        podnet = Podnet(host)
-        podnet.agent()
-        yield podnet
-
-
 @pytest.fixture
 def podnet(machine: Podnet) -> Iterator[Podnet]:
     """The same, with a second network and no sandbox."""

@@ -1,10 +1,13 @@
 """What makes objects and what takes them away again, as a person would type it."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from podnet.commands import commands
 from podnet.objects import NOTHING, KernelObject
 from podnet.plan import as_seen, plan
+
+Typed = Callable[..., tuple[int, str, str]]
+"""`podnet` with these words: its exit code, output and error output."""
 
 
 def lines(objects: Iterable[KernelObject]) -> list[str]:

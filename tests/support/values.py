@@ -8,7 +8,8 @@ from podnet.addresses import mac_for
 from podnet.attachment import Attachment, AttachRequest
 from podnet.desired import EVERYWHERE, Sandboxed
 from podnet.network import Network, Node
-from podnet.objects import Netns
+from podnet.objects import Netns, Veth
+from podnet_agent.store import Store
 
 NODE = Node(uplink="eth0", underlay_mtu=1500, ipv6=True, bridge_netfilter=False)
 V4, V6 = ip_network("172.17.0.0/16"), ip_network("fd00:17::/64")
@@ -65,3 +66,27 @@ def attachment(number: int = 26, *addresses: str, **fields: Any) -> Attachment:
     interfaces = tuple(ip_interface(text) for text in addresses or ("172.17.0.2/16",))
     wanted = request(**fields)
     return Attachment(number, wanted, interfaces, wanted.mac or mac_for(interfaces[0].ip))
+
+
+def reserve(store: Store, network: Network, name: str, **fields: Any) -> Attachment:
+    """What the store decides for one."""
+    return store.reserve(network, request(name, network=network.name, **fields))
+
+
+def ips(attachment: Attachment) -> list[str]:
+    """Its addresses, without the length of their prefix."""
+    return [str(interface.ip) for interface in attachment.addresses]
+
+
+VETH = Veth(
+    host_end="vethpn1a",
+    bridge="podnet0",
+    mtu=1500,
+    hairpin=False,
+    isolated=False,
+    pod_netns=netns("web"),
+    pod_end="eth0",
+    pod_mac="02:42:ac:11:00:02",
+    alias="podnet",
+)
+"""The pair of one."""

@@ -4,17 +4,16 @@ from collections.abc import Iterator
 from dataclasses import replace
 from ipaddress import ip_address, ip_network
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from podnet.attachment import Attachment, PublishedPort
+from podnet.attachment import PublishedPort
 from podnet.errors import Conflict, Retryable
 from podnet.network import Network
 from podnet_agent import claims
 from podnet_agent.claims import QUARANTINE_SECONDS
 from podnet_agent.store import Store
-from support.values import DUAL, NETWORK, V6, request
+from support.values import DUAL, NETWORK, V6, ips, reserve
 
 SMALL = replace(NETWORK, pod_cidrs=(ip_network("10.0.0.0/29"),))  # five pods: .2 to .6
 
@@ -41,14 +40,6 @@ def store(clock: Clock) -> Iterator[Store]:
     store = Store(":memory:")
     yield store
     store.close()
-
-
-def ips(attachment: Attachment) -> list[str]:
-    return [str(interface.ip) for interface in attachment.addresses]
-
-
-def reserve(store: Store, network: Network, name: str, **fields: Any) -> Attachment:
-    return store.reserve(network, request(name, network=network.name, **fields))
 
 
 # Addresses.

@@ -2,30 +2,14 @@
 
 import json
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import pytest
-
-from podnet_cli.main import run
-from support.fake_agent import FakeAgent, Stream, serve
-
-Podnet = Callable[..., tuple[int, str, str]]
+from support.commands import Typed
+from support.fake_agent import FakeAgent, Stream
 
 
-@pytest.fixture
-def agent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeAgent]:
-    monkeypatch.setenv("PODNET_SOCKET", str(tmp_path / "agent.sock"))
-    yield from serve(tmp_path)
-
-
-@pytest.fixture
-def podnet(capsys: pytest.CaptureFixture[str]) -> Podnet:
-    return lambda *arguments: (run(list(arguments)), *capsys.readouterr())
-
-
-def test_attach_and_detach(agent: FakeAgent, podnet: Podnet) -> None:
+def test_attach_and_detach(agent: FakeAgent, podnet: Typed) -> None:
     attachment = {"addresses": ["10.0.0.2/24"], "mac": "02:42:0a:00:00:02"}
     agent.answers["POST /attachments"] = {"attachment": attachment}
     agent.answers["DELETE /attachments/default/web/eth1"] = ""
@@ -47,7 +31,7 @@ def test_attach_and_detach(agent: FakeAgent, podnet: Podnet) -> None:
 
 
 def test_plan_prints_commands_under_their_causes(
-    agent: FakeAgent, podnet: Podnet, tmp_path: Path
+    agent: FakeAgent, podnet: Typed, tmp_path: Path
 ) -> None:
     (tmp_path / "m.yaml").write_text("{}")
     operations = [
@@ -74,7 +58,7 @@ def test_plan_prints_commands_under_their_causes(
 
 
 def test_up_waits_and_says_what_is_not_ready(
-    agent: FakeAgent, podnet: Podnet, tmp_path: Path
+    agent: FakeAgent, podnet: Typed, tmp_path: Path
 ) -> None:
     (tmp_path / "m.yaml").write_text("{}")
     names = ("good", "bad")
@@ -110,7 +94,7 @@ def test_up_waits_and_says_what_is_not_ready(
     assert out.endswith("good ready\npodsandbox.podnet.dev/bad ready\n")
 
 
-def test_wait_meets_conditions_or_says_that_it_did_not(agent: FakeAgent, podnet: Podnet) -> None:
+def test_wait_meets_conditions_or_says_that_it_did_not(agent: FakeAgent, podnet: Typed) -> None:
     body = {
         "kind": "PodSandbox",
         "metadata": {"name": "job", "namespace": "default"},
@@ -141,7 +125,7 @@ def test_wait_meets_conditions_or_says_that_it_did_not(agent: FakeAgent, podnet:
     assert err == 'Error from server (NotFound): podsandboxes.podnet.dev "job" not found\n'
 
 
-def test_dashes_before_version_are_no_mistake(podnet: Podnet) -> None:
+def test_dashes_before_version_are_no_mistake(podnet: Typed) -> None:
     """As docker takes it; no agent is asked."""
     assert podnet("--version") == podnet("version", "--client")
     assert podnet("--version")[0] == 0

@@ -3,27 +3,13 @@
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from podnet_cli.main import run
-from support.fake_agent import FakeAgent, Stream, serve, status
-
-Podnet = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def agent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeAgent]:
-    monkeypatch.setenv("PODNET_SOCKET", str(tmp_path / "agent.sock"))
-    yield from serve(tmp_path)
-
-
-@pytest.fixture
-def podnet(capsys: pytest.CaptureFixture[str]) -> Podnet:
-    return lambda *arguments: (run(list(arguments)), *capsys.readouterr())
+from support.commands import Typed
+from support.fake_agent import FakeAgent, Stream, status
 
 
 def sandbox(name: str, *, version: int = 1, **status: Any) -> dict[str, Any]:
@@ -60,7 +46,7 @@ NOT_FOUND = status(404, "NotFound", 'podsandboxes.podnet.dev "x" not found')
 SENTENCE = 'Error from server (NotFound): podsandboxes.podnet.dev "x" not found\n'
 
 
-def test_a_table_has_kubectls_shape(agent: FakeAgent, podnet: Podnet) -> None:
+def test_a_table_has_kubectls_shape(agent: FakeAgent, podnet: Typed) -> None:
     agent.objects(sandbox("web"), sandbox("api-gateway"))
     code, out, err = podnet("get", "psb")
     assert (code, err) == (0, "")
@@ -70,7 +56,7 @@ def test_a_table_has_kubectls_shape(agent: FakeAgent, podnet: Podnet) -> None:
     assert "\x1b" not in out
 
 
-def test_several_kinds_are_told_apart(agent: FakeAgent, podnet: Podnet) -> None:
+def test_several_kinds_are_told_apart(agent: FakeAgent, podnet: Typed) -> None:
     agent.objects(sandbox("web"), NETWORK)
     _, out, _ = podnet("get", "psb,pnet")
     first, second = out.split("\n\n")
@@ -80,7 +66,7 @@ def test_several_kinds_are_told_apart(agent: FakeAgent, podnet: Podnet) -> None:
 
 @pytest.mark.parametrize("words", [["psb", "web"], ["psb/web"], ["PodSandbox", "web"]])
 def test_one_object_is_what_the_agent_gave(
-    words: list[str], agent: FakeAgent, podnet: Podnet
+    words: list[str], agent: FakeAgent, podnet: Typed
 ) -> None:
     agent.objects(sandbox("web"))
     _, out, _ = podnet("get", *words, "-o", "json")
@@ -90,27 +76,27 @@ def test_one_object_is_what_the_agent_gave(
     assert "\n  phase: Running" in podnet("get", *words, "-oyaml")[1]
 
 
-def test_labels_choose(agent: FakeAgent, podnet: Podnet) -> None:
+def test_labels_choose(agent: FakeAgent, podnet: Typed) -> None:
     agent.objects(sandbox("web"), sandbox("api"))
     out = podnet("get", "psb", "-l", "app in (web, db)", "-o", "name")[1]
     assert out == "podsandbox.podnet.dev/web\n"
 
 
-def test_nothing_there_is_said(agent: FakeAgent, podnet: Podnet) -> None:
+def test_nothing_there_is_said(agent: FakeAgent, podnet: Typed) -> None:
     agent.objects()
     assert podnet("get", "psb") == (0, "", "No resources found in default namespace.\n")
     assert podnet("get", "psb", "-A") == (0, "", "No resources found\n")
     assert podnet("-n", "default", "get", "psb")[2].endswith("in default namespace.\n")
 
 
-def test_what_is_missing_does_not_hide_what_is_there(agent: FakeAgent, podnet: Podnet) -> None:
+def test_what_is_missing_does_not_hide_what_is_there(agent: FakeAgent, podnet: Typed) -> None:
     agent.objects(sandbox("web"))
     agent.answers["GET /objects/podsandboxes/default/x"] = NOT_FOUND
     code, out, err = podnet("get", "psb", "x", "web", "-o", "name")
     assert (code, out, err) == (1, "podsandbox.podnet.dev/web\n", SENTENCE)
 
 
-def test_watch_tells_each_change_once(agent: FakeAgent, podnet: Podnet) -> None:
+def test_watch_tells_each_change_once(agent: FakeAgent, podnet: Typed) -> None:
     agent.objects(sandbox("web"))
     agent.answers["GET /watch/podsandboxes?namespace=default"] = Stream(
         [
@@ -153,7 +139,7 @@ def test_watch_tells_each_change_once(agent: FakeAgent, podnet: Podnet) -> None:
     ],
 )
 def test_mistakes_get_one_sentence(
-    arguments: list[str], sentence: str, agent: FakeAgent, podnet: Podnet
+    arguments: list[str], sentence: str, agent: FakeAgent, podnet: Typed
 ) -> None:
     agent.objects()
     code, out, err = podnet(*arguments)
@@ -163,7 +149,7 @@ def test_mistakes_get_one_sentence(
 
 
 def test_an_agent_that_is_away_gets_one_sentence(
-    podnet: Podnet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    podnet: Typed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PODNET_SOCKET", str(tmp_path / "agent.sock"))
     for arguments in (["get", "psb"], ["apply", "-f", str(__file__)], ["describe", "psb", "x"]):
@@ -176,7 +162,7 @@ def test_an_agent_that_is_away_gets_one_sentence(
 
 
 def test_apply_says_what_became_of_each_object(
-    agent: FakeAgent, podnet: Podnet, tmp_path: Path
+    agent: FakeAgent, podnet: Typed, tmp_path: Path
 ) -> None:
     for name in ("b.yml", "a.yaml", "c.txt"):
         (tmp_path / name).write_text(f"name: {name}")
@@ -195,7 +181,7 @@ def test_apply_says_what_became_of_each_object(
     assert agent.asked == [("POST /apply", {"sources": sources, "namespace": "x"})]
 
 
-def test_every_problem_is_a_line(agent: FakeAgent, podnet: Podnet, tmp_path: Path) -> None:
+def test_every_problem_is_a_line(agent: FakeAgent, podnet: Typed, tmp_path: Path) -> None:
     (tmp_path / "m.yaml").write_text("kind: PodSandbox")
     problems = [
         {"place": "m.yaml: document 1: spec.x", "message": "no such field"},
@@ -210,7 +196,7 @@ def test_every_problem_is_a_line(agent: FakeAgent, podnet: Podnet, tmp_path: Pat
     ]
 
 
-def test_manifests_are_bounded_and_text(agent: FakeAgent, podnet: Podnet, tmp_path: Path) -> None:
+def test_manifests_are_bounded_and_text(agent: FakeAgent, podnet: Typed, tmp_path: Path) -> None:
     file = tmp_path / "m.yaml"
     for content, sentence in (
         (b"x" * 10_000_001, "manifests of one command are at most 10 MB together"),
@@ -224,7 +210,7 @@ def test_manifests_are_bounded_and_text(agent: FakeAgent, podnet: Podnet, tmp_pa
     assert agent.asked == []
 
 
-def test_delete_says_what_went_and_what_was_not_there(agent: FakeAgent, podnet: Podnet) -> None:
+def test_delete_says_what_went_and_what_was_not_there(agent: FakeAgent, podnet: Typed) -> None:
     agent.objects(sandbox("web"), sandbox("api"))
     agent.answers["DELETE /objects/podsandboxes/default/x"] = NOT_FOUND
     gone = 'podsandbox.podnet.dev "web" deleted from default namespace\n'
@@ -236,7 +222,7 @@ def test_delete_says_what_went_and_what_was_not_there(agent: FakeAgent, podnet: 
     assert agent.asked[-1][0] == f"DELETE {path}"
 
 
-def test_describe_is_a_page(agent: FakeAgent, podnet: Podnet) -> None:
+def test_describe_is_a_page(agent: FakeAgent, podnet: Typed) -> None:
     interface = {"name": "eth0", "ifindex": 19, "peer": {"name": "vethpn1", "ifindex": 20}}
     body = sandbox("web", interfaces=[interface], **ready("False", "because"))
     agent.objects(body, NETWORK)

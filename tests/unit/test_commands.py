@@ -21,26 +21,16 @@ from podnet.objects import (
     Ruleset,
     Shortcut,
     Sysctl,
-    Veth,
 )
 from podnet.plan import Add, Change, Operation, Remove
 from podnet.shortcut import ON_BRIDGE, ON_UPLINK
+from support import values
 from support.values import netns
 
 POD = netns("web")
 SYSCTL = Sysctl(name="net/ipv4/ip_forward", value="1", before="0")
 BRIDGE = Bridge(name="podnet0", mac="02:42:ac:11:00:01", mtu=1500, alias="podnet PodNetwork/a")
-VETH = Veth(
-    host_end="vethpn1a",
-    bridge="podnet0",
-    mtu=1450,
-    hairpin=True,
-    isolated=False,
-    pod_netns=POD,
-    pod_end="eth0",
-    pod_mac="02:42:ac:11:00:02",
-    alias="podnet PodSandbox/default/web",
-)
+VETH = replace(values.VETH, mtu=1450, hairpin=True, alias="podnet PodSandbox/default/web")
 INTERFACE = Interface(netns=POD, ifname="eth0", mac="02:42:ac:11:00:02", mtu=1450)
 LOOPBACK = Interface(netns=POD, ifname="lo")
 ADDRESS = Address(netns=POD, ifname="eth0", interface=ip_interface("172.17.0.2/16"))

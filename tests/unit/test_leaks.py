@@ -1,7 +1,7 @@
 """Which orphans are named, and what is said to remove each."""
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import ip_address
 from typing import Any
 
@@ -9,8 +9,9 @@ import pytest
 
 from podnet.attachment import Attachment
 from podnet.leaks import BY_ITSELF, BY_RUNTIME, Leak, leaks
-from podnet.objects import Element, Endpoint, KernelObject, Netns, Route, Sysctl, Veth
+from podnet.objects import Element, Endpoint, KernelObject, Netns, Route, Sysctl
 from podnet.plan import Add, Change, Operation, Remove
+from support import values
 from support.values import V4, attachment
 
 RUNTIMES = Netns("/run/netns/cni-1")
@@ -36,17 +37,7 @@ class Found:
         return list(leaks(self.begun, self.strays, self.ready, self.operations, self.known))
 
 
-VETH = Veth(
-    host_end="vethpn1a",
-    bridge="podnet0",
-    mtu=1500,
-    hairpin=False,
-    isolated=False,
-    pod_netns=RUNTIMES,
-    pod_end="eth0",
-    pod_mac="02:42:ac:11:00:02",
-    alias="podnet",
-)
+VETH = replace(values.VETH, pod_netns=RUNTIMES)
 ELEMENT = Element(container="pn_any4", match="tcp . 8080", verdict="172.17.0.2 . 80")
 ENDPOINT = Endpoint(address=ip_address("10.1.1.2"), host_end="vethpn1a")
 ROUTE = Route(destination=V4, gateway=None, ifname="podnet0")

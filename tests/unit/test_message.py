@@ -23,22 +23,14 @@ from podnet.objects import (
     Ruleset,
     Shortcut,
     Sysctl,
-    Veth,
 )
 from podnet.plan import Add, Change, Operation, Remove
 from podnet_agent.message import ACK, CREATE, EXCL, REQUEST, attr, batch, delete_trash
+from support import values
 from support.packed import NETNS_FD, POD, decoded, packed, plain
 
-VETH = Veth(
-    host_end="vethpn1a",
-    bridge="podnet0",
-    mtu=1450,
-    hairpin=True,
-    isolated=False,
-    pod_netns=POD,
-    pod_end="eth0",
-    pod_mac="02:42:ac:11:00:02",
-    alias="podnet PodSandbox/default/wéb",
+VETH = replace(
+    values.VETH, mtu=1450, hairpin=True, pod_netns=POD, alias="podnet PodSandbox/default/wéb"
 )
 BRIDGE = Bridge(name="podnet0", mac="02:42:ac:11:00:01", mtu=1500, alias="podnet PodNetwork/a")
 INTERFACE = Interface(netns=POD, ifname="eth0", mac="02:42:ac:11:00:02", mtu=1450)

@@ -1,33 +1,19 @@
 """`podnet status`: one screen that says how all is, and of all that is wrong what helps."""
 
 import os
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from podnet_cli import main
 from podnet_cli.overview import NODES_SHOWN, lines, of_cluster
 from support.cluster_objects import HEALTHY, network, node, pod, sandbox
+from support.commands import Typed
 from support.fake_agent import FakeAgent, serve
 from support.fake_kubectl import FakeKubectl
 
-Podnet = Callable[..., tuple[int, str, str]]
 
-
-@pytest.fixture
-def kubectl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeKubectl:
-    monkeypatch.setattr(sys, "argv", ["/somewhere/kubectl-podnet"])
-    return FakeKubectl(tmp_path, monkeypatch)
-
-
-@pytest.fixture
-def podnet(capfd: pytest.CaptureFixture[str]) -> Podnet:
-    return lambda *arguments: (main.run(list(arguments)), *capfd.readouterr())
-
-
-def test_status_is_one_screen_and_well_where_all_is(kubectl: FakeKubectl, podnet: Podnet) -> None:
+def test_status_is_one_screen_and_well_where_all_is(kubectl: FakeKubectl, podnet: Typed) -> None:
     nodes, pods, objects = HEALTHY
     kubectl.items("get podnetworks.podnet.dev,nodesubnets", objects)
     kubectl.items("get nodes", nodes)
@@ -89,7 +75,7 @@ def test_a_large_cluster_fits_one_screen_and_none_that_is_unwell_is_left_out() -
 
 
 def test_one_machine_has_the_same_screen(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, podnet: Podnet
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, podnet: Typed
 ) -> None:
     monkeypatch.setenv("PODNET_SOCKET", str(tmp_path / "agent.sock"))
     agents: Iterator[FakeAgent] = serve(tmp_path)

@@ -32,22 +32,12 @@ from podnet.objects import (
     Veth,
 )
 from podnet.plan import Add, Change, Operation, Plan, Remove, as_seen, plan
+from support import values
 from support.values import DUAL, NETWORK, NODE, attachment, netns, sandboxed
 
 POD = netns("web")
 
-VETH = Veth(
-    host_end="vethpn1a",
-    bridge="podnet0",
-    mtu=1500,
-    hairpin=False,
-    isolated=False,
-    pod_netns=POD,
-    pod_end="eth0",
-    pod_mac="02:42:ac:11:00:02",
-    alias="podnet x",
-    cause="c",
-)
+VETH = replace(values.VETH, alias="podnet x", cause="c")
 # Every kind, right, and as it is found when somebody has changed it.
 PAIRS: dict[str, tuple[KernelObject, KernelObject]] = {
     "sysctl": (

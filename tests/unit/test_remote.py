@@ -3,32 +3,19 @@
 import json
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from podnet_cli import main
 from podnet_cli.kubectl import without_postscript
 from support.cluster_objects import HEALTHY, pod, sandbox
+from support.commands import Typed
 from support.fake_agent import serve
 from support.fake_kubectl import FakeKubectl
 
-Podnet = Callable[..., tuple[int, str, str]]
 POSTSCRIPT = "command terminated with exit code 7\n"
 AGENTS = "get pods --namespace podnet-system --selector app.kubernetes.io/name=podnet-agent"
-
-
-@pytest.fixture
-def kubectl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeKubectl:
-    monkeypatch.setattr(sys, "argv", ["/somewhere/kubectl-podnet"])
-    return FakeKubectl(tmp_path, monkeypatch)
-
-
-@pytest.fixture
-def podnet(capfd: pytest.CaptureFixture[str]) -> Podnet:
-    return lambda *arguments: (main.run(list(arguments)), *capfd.readouterr())
 
 
 @pytest.fixture
@@ -41,9 +28,7 @@ def placed(kubectl: FakeKubectl) -> FakeKubectl:
 INSIDE = "exec --namespace podnet-system a-2 --container agent"
 
 
-def test_exec_is_done_by_the_agent_of_the_sandboxs_node(
-    placed: FakeKubectl, podnet: Podnet
-) -> None:
+def test_exec_is_done_by_the_agent_of_the_sandboxs_node(placed: FakeKubectl, podnet: Typed) -> None:
     placed.answer("exec", "out\n", f"err\n{POSTSCRIPT}", code=7)
     done = podnet("exec", "-i", "-c", "c1", "psb/web", "-n", "apps", "--", "ls", "-l")
     assert done == (7, "out\n", "err\n")
@@ -54,7 +39,7 @@ def test_exec_is_done_by_the_agent_of_the_sandboxs_node(
 
 
 def test_options_of_the_cluster_stand_anywhere_and_go_to_kubectl(
-    kubectl: FakeKubectl, podnet: Podnet
+    kubectl: FakeKubectl, podnet: Typed
 ) -> None:
     beginning = "--context far --kubeconfig /k"
     kubectl.answer(f"{beginning} get podsandboxes.podnet.dev web", sandbox("web", "n2"))
@@ -65,7 +50,7 @@ def test_options_of_the_cluster_stand_anywhere_and_go_to_kubectl(
     assert kubectl.asked[-1].endswith("podnet --namespace apps detach --ifname=eth7 -- web")
 
 
-def test_attach_passes_everything_on(placed: FakeKubectl, podnet: Podnet) -> None:
+def test_attach_passes_everything_on(placed: FakeKubectl, podnet: Typed) -> None:
     placed.answer("exec", "attached\n")
     routes = ("--route", "10.1.0.0/16", "--route", "10.2.0.0/16")
     assert podnet("attach", "web", "--network", "lan", *routes)[0] == 0
@@ -74,7 +59,7 @@ def test_attach_passes_everything_on(placed: FakeKubectl, podnet: Podnet) -> Non
     )
 
 
-def test_a_followed_log_ends_with_who_follows_it(placed: FakeKubectl, podnet: Podnet) -> None:
+def test_a_followed_log_ends_with_who_follows_it(placed: FakeKubectl, podnet: Typed) -> None:
     placed.answer("exec", "line\n")
     assert podnet("logs", "-f", "web")[:2] == (0, "line\n")
     assert placed.asked[-1] == (
@@ -83,9 +68,7 @@ def test_a_followed_log_ends_with_who_follows_it(placed: FakeKubectl, podnet: Po
     )
 
 
-def test_explain_is_drawn_here_from_what_the_agent_sees(
-    placed: FakeKubectl, podnet: Podnet
-) -> None:
+def test_explain_is_drawn_here_from_what_the_agent_sees(placed: FakeKubectl, podnet: Typed) -> None:
     placed.items("get podsandboxes.podnet.dev --all-namespaces", [sandbox("web", "n2")])
     what = {"ifname": "eth0", "destination": "0.0.0.0/0", "gateway": "10.9.1.1"}
     line = {"kind": "route", "what": what, "cause": "PodNetwork/lan spec.subnets", "name": "r"}
@@ -98,7 +81,7 @@ def test_explain_is_drawn_here_from_what_the_agent_sees(
     assert "✘ route 0.0.0.0/0 via 10.9.1.1 dev eth0: missing" in out
 
 
-def test_a_pod_is_explained_by_the_agent_of_its_node(kubectl: FakeKubectl, podnet: Podnet) -> None:
+def test_a_pod_is_explained_by_the_agent_of_its_node(kubectl: FakeKubectl, podnet: Typed) -> None:
     meta = {"metadata": {"name": "shop", "namespace": "apps"}}
     kubectl.answer("get pod shop --namespace apps", meta | {"spec": {"nodeName": "n2"}})
     kubectl.items(AGENTS, [pod("a-2", "podnet-agent", "n2")])
@@ -139,14 +122,14 @@ def test_what_can_not_be_explained_says_why(
     spec: dict[str, Any],
     sentence: str,
     kubectl: FakeKubectl,
-    podnet: Podnet,
+    podnet: Typed,
 ) -> None:
     kubectl.answer("get pod shop", {"metadata": {"name": "shop", "namespace": "x"}, "spec": spec})
     assert podnet("explain", *words) == (1, "", f"error: {sentence}\n")
 
 
 def test_explain_tells_what_the_status_holds_where_nobody_can_be_asked(
-    placed: FakeKubectl, podnet: Podnet
+    placed: FakeKubectl, podnet: Typed
 ) -> None:
     placed.items("get podsandboxes.podnet.dev --all-namespaces", [])
     refused = 'Error from server (Forbidden): pods "a-2" is forbidden'
@@ -178,7 +161,7 @@ def test_explain_tells_what_the_status_holds_where_nobody_can_be_asked(
     ids=["no node", "no agent", "an agent that does not run"],
 )
 def test_who_cant_be_asked_is_said_with_the_remedy(
-    placed: FakeKubectl, podnet: Podnet, answers: dict[str, Any], sentence: str
+    placed: FakeKubectl, podnet: Typed, answers: dict[str, Any], sentence: str
 ) -> None:
     for begins, answer in answers.items():
         placed.answer(begins, answer)
@@ -205,14 +188,14 @@ def test_who_cant_be_asked_is_said_with_the_remedy(
     ids=["no podnet", "no cluster", "no sandbox"],
 )
 def test_what_kubectl_refuses_is_one_sentence(
-    kubectl: FakeKubectl, podnet: Podnet, said: str, sentence: str
+    kubectl: FakeKubectl, podnet: Typed, said: str, sentence: str
 ) -> None:
     kubectl.answer("get", "", f"{said}\n", code=1)
     assert podnet("logs", "web") == (1, "", f"{sentence}\n")
 
 
 def test_without_kubectl_that_is_said(
-    kubectl: FakeKubectl, podnet: Podnet, monkeypatch: pytest.MonkeyPatch
+    kubectl: FakeKubectl, podnet: Typed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
     said = "error: kubectl is not there, and the cluster is asked through it: install it\n"
@@ -220,7 +203,7 @@ def test_without_kubectl_that_is_said(
 
 
 def test_what_one_machine_has_is_refused_with_what_to_do_instead(
-    kubectl: FakeKubectl, podnet: Podnet
+    kubectl: FakeKubectl, podnet: Typed
 ) -> None:
     assert podnet("run", "--rm", "--", "true")[2] == (
         "error: run is for one machine without a cluster: here, write a PodSandbox and"
@@ -229,7 +212,7 @@ def test_what_one_machine_has_is_refused_with_what_to_do_instead(
     assert podnet("exek")[2].startswith("error: No such command 'exek'. Did you mean exec?")
 
 
-def test_doctor_asks_every_node_or_one(kubectl: FakeKubectl, podnet: Podnet) -> None:
+def test_doctor_asks_every_node_or_one(kubectl: FakeKubectl, podnet: Typed) -> None:
     kubectl.items(AGENTS, HEALTHY[1][1:])
     kubectl.answer("exec", "ok  root\n")
     assert podnet("doctor")[:2] == (0, "# n1\nok  root\n# n2\nok  root\n")
@@ -251,7 +234,7 @@ WORDS = ("-n", "apps", "--context", "far", "get", "psb", "-o", "wide", "--help")
 
 
 def test_as_kubectl_itself_the_word_podnet_means_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, podnet: Podnet
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, podnet: Typed
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["/somewhere/kubectl"])
     monkeypatch.setenv("PODNET_SOCKET", str(tmp_path / "agent.sock"))

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from support.shim import ADD, CONFIG, MIB, RESULT, RawAgent, asks, build, http, run
+from support.shim import ADD, CONFIG, MIB, RESULT, RawAgent, asks, http, run
 
 INSTALLED = Path(sys.executable).with_name("podnet-cni")
 ERROR = b'{"cniVersion": "1.0.0", "code": 7, "msg": "no", "details": ""}'
@@ -20,22 +20,6 @@ LATER = ["DEL", "GC"]
 HEADERS = (0x20, 0x28), (0x36, 0x38), (0x38, 0x3A)
 PT_LOAD, PT_INTERP = 1, 3
 """Where an ELF file of 64 bits tells of its program headers; two kinds of them (elf(5))."""
-
-
-@pytest.fixture(scope="module")
-def programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("shim")
-
-
-@pytest.fixture(scope="module")
-def shim(programs: Path) -> Path:
-    return build(programs / "podnet-cni")
-
-
-@pytest.fixture(scope="module")
-def hasty(programs: Path) -> Path:
-    """One whose seconds are 4 ms, and whose queue holds three requests."""
-    return build(programs / "hasty", SECOND_MS=4, QUEUE_FILES=3)
 
 
 def queue(folder: Path) -> list[bytes]:

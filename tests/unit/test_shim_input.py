@@ -24,23 +24,6 @@ from support.shim import (
     run,
 )
 
-
-@pytest.fixture(scope="module")
-def programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("shim")
-
-
-@pytest.fixture(scope="module")
-def shim(programs: Path) -> Path:
-    return build(programs / "podnet-cni")
-
-
-@pytest.fixture(scope="module")
-def hasty(programs: Path) -> Path:
-    """One whose seconds are 4 ms, and whose queue holds three requests."""
-    return build(programs / "hasty", SECOND_MS=4, QUEUE_FILES=3)
-
-
 # --- bounds and odd input ---
 
 

@@ -14,11 +14,10 @@ from typing import Any
 
 import pytest
 
-from podnet.attachment import Attachment, PublishedPort
+from podnet.attachment import PublishedPort
 from podnet.errors import Conflict, Retryable
-from podnet.network import Network
 from podnet_agent.store import Store, Survivor
-from support.values import DUAL, NETWORK, V6, request, sandboxed
+from support.values import DUAL, NETWORK, V6, ips, request, reserve, sandboxed
 
 SMALL = replace(NETWORK, pod_cidrs=(ip_network("10.0.0.0/29"),))  # five pods: .2 to .6
 
@@ -28,14 +27,6 @@ def store() -> Iterator[Store]:
     store = Store(":memory:")
     yield store
     store.close()
-
-
-def ips(attachment: Attachment) -> list[str]:
-    return [str(interface.ip) for interface in attachment.addresses]
-
-
-def reserve(store: Store, network: Network, name: str, **fields: Any) -> Attachment:
-    return store.reserve(network, request(name, network=network.name, **fields))
 
 
 # The record.
@@ -166,7 +157,7 @@ def test_a_process_that_dies_inside_a_transaction_leaves_nothing(
         import os, signal
         from podnet.attachment import PublishedPort
         from podnet_agent.store import Store, Survivor
-        from support.values import NETWORK, request
+        from support.values import NETWORK, ips, request, reserve
 
         store = Store({str(path)!r})
         kept = store.reserve(NETWORK, request("kept", ports=(PublishedPort(79, 79),)))
