@@ -1,11 +1,12 @@
 """The official drivers run Pods on podnet, and on the CNI project's plugins beside it."""
 
+import json
 import time
 from collections.abc import Callable
 
 import pytest
 
-from support.cri import Cnitool, Cri, Pod, namespace
+from support.cri import CONFIGURATIONS, Cnitool, Cri, Pod, namespace
 from support.leaks import QUEUE, traces, until_same
 from support.podnet import Podnet
 from support.traffic import Place, icmp, reach, serve, tcp
@@ -64,6 +65,31 @@ def test_cnitool_adds_checks_and_deletes(cri: Cri, podnet: Podnet) -> None:
     assert (refused.returncode, "address" in refused.stderr) == (1, True)
     for _ in range(3):
         tool.run("del", netns)
+    until_same(cri.host, before)
+
+
+def test_cnitool_runs_a_chain_with_others_before_and_behind(cri: Cri, podnet: Podnet) -> None:
+    """Without `bandwidth`: Debian's panics in a CHECK where nothing is limited."""
+    plugins = [
+        {"type": "loopback"},
+        {"type": "podnet-cni", "capabilities": {"portMappings": True}},
+        {"type": "tuning", "mtu": 1400, "sysctl": {"net.core.somaxconn": "500"}},
+    ]
+    chain = {"cniVersion": "1.0.0", "name": "chain", "plugins": plugins}
+    cri.host.path(f"{CONFIGURATIONS}/50-chain.conflist").write_text(json.dumps(chain))
+    tool, netns = Cnitool(cri.host, "chain"), namespace(cri.host, "tool")
+    before = traces(cri.host)
+    result = tool.add(netns, portMappings=[{"hostPort": 8080, "containerPort": 80}])
+    assert [each["name"] for each in result["interfaces"]][0::3] == ["lo", "eth0"]
+    address, gateway = result["ips"][-1]["address"].split("/")[0], result["ips"][-1]["gateway"]
+    (link,) = cri.host.ip_json("link", "show", "eth0", netns=netns)
+    assert link["mtu"] == 1400
+    reach(Place(cri.host, netns), icmp(gateway))
+    with serve(Place(cri.host, netns), 80, name="tool"):
+        reach(Place(cri.host), tcp(address, 80))
+        reach(Place(cri.host), tcp(gateway, 8080))
+    tool.run("check", netns)
+    tool.run("del", netns)
     until_same(cri.host, before)
 
 
