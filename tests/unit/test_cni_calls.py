@@ -1,7 +1,6 @@
 """A CNI call is read to a value, or refused with the specification's code and a sentence."""
 
 import json
-from collections.abc import Mapping
 from ipaddress import ip_address
 from typing import Any
 
@@ -10,41 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from podnet.attachment import PublishedPort
-from podnet.cni.call import Call, Pod, parse, version_asked
-from podnet.cni.config import ANNOTATION, ANNOTATIONS, VERSIONS
+from podnet.cni.call import Pod, parse, version_asked
+from podnet.cni.config import ANNOTATION, ANNOTATIONS
 from podnet.cni.error import CniError, Code, error_body
 from podnet.errors import Conflict, Invalid, PodNetError, Problem, Retryable
-
-VERBS = ("ADD", "DEL", "CHECK", "GC", "STATUS", "VERSION")
-ENVIRONMENT = {
-    "CNI_COMMAND": "ADD",
-    "CNI_CONTAINERID": "f00d",
-    "CNI_NETNS": "/var/run/netns/cni-1",
-    "CNI_IFNAME": "eth0",
-    "CNI_ARGS": "IgnoreUnknown=1;K8S_POD_NAMESPACE=default;K8S_POD_NAME=web"
-    ";K8S_POD_INFRA_CONTAINER_ID=f00d;K8S_POD_UID=1-2-3",
-    "CNI_PATH": "/opt/cni/bin",
-}
-"""As containerd has it."""
-PREVIOUS = {"cniVersion": "1.1.0", "interfaces": [], "ips": []}
-
-
-def stdin(**fields: Any) -> bytes:
-    """A configuration; a field of None is left out."""
-    given = {"cniVersion": "1.1.0", "name": "podnet", "type": "podnet-cni"} | fields
-    return json.dumps({key: value for key, value in given.items() if value is not None}).encode()
-
-
-def call(verb: str = "ADD", config: bytes | None = None, **environment: str) -> Call:
-    given = ENVIRONMENT | {"CNI_COMMAND": verb} | environment
-    return parse(given, stdin(prevResult=PREVIOUS) if config is None else config)
-
-
-def refused(environment: Mapping[str, str], config: bytes) -> CniError:
-    with pytest.raises(CniError) as raised:
-        parse(environment, config)
-    return raised.value
-
+from support.calls import ENVIRONMENT, PREVIOUS, VERBS, call, refused, stdin
 
 # --- what is accepted ---
 
@@ -81,12 +50,6 @@ def test_containerds_call_is_read_whole() -> None:
     assert found.config.mac == "02:42:0a:01:00:09"
     assert found.config.dns == {"nameservers": ["10.96.0.10"]}
     assert (found.config.name, found.config.network) == ("podnet", "default")
-
-
-@pytest.mark.parametrize("version", VERSIONS)
-@pytest.mark.parametrize("verb", ["ADD", "DEL"])
-def test_every_version_is_spoken(verb: str, version: str) -> None:
-    assert call(verb, stdin(cniVersion=version)).config.version == version
 
 
 @pytest.mark.parametrize(
@@ -127,14 +90,6 @@ def test_del_asks_for_no_more_than_it_needs() -> None:
     del environment["CNI_NETNS"]
     config = stdin(name=None, runtimeConfig={"portMappings": "all"}, podNetwork=7, prevResult=[])
     assert parse(environment, config).container_id == "f00d"
-
-
-@pytest.mark.parametrize(
-    ("given", "said"),
-    [(b"", "1.1.0"), (b'{"cniVersion": "0.3.1"}', "0.3.1"), (b'{"cniVersion": "7"}', "1.1.0")],
-)
-def test_version_answers_in_the_callers_own(given: bytes, said: str) -> None:
-    assert parse({"CNI_COMMAND": "VERSION"}, given).config.version == said
 
 
 # --- what is refused ---
@@ -216,43 +171,6 @@ def test_a_wrong_name_is_refused_by_every_verb_that_is_told_one(
     environment = ENVIRONMENT | {"CNI_COMMAND": verb, variable: value}
     error = refused(environment, stdin(prevResult=PREVIOUS))
     assert (error.code, error.msg) == (4, f"invalid {variable}")
-
-
-OTHERS = [None, "0.1.0", "0.2.0", "0.3.2", "0.5.0", "1.0.1", "1.2.0", "2.0.0", "9.9.9", "", "1.0"]
-
-
-@pytest.mark.parametrize("version", OTHERS)
-@pytest.mark.parametrize("verb", ["ADD", "DEL", "CHECK", "GC", "STATUS"])
-def test_another_version_is_refused_by_every_verb(verb: str, version: str | None) -> None:
-    """S34: a configuration without a version is of the first one."""
-    error = refused(ENVIRONMENT | {"CNI_COMMAND": verb}, stdin(cniVersion=version))
-    assert error.code == Code.INCOMPATIBLE_VERSION
-    assert "1.1.0" in error.details
-
-
-def test_of_all_versions_there_could_be_those_that_are_spoken_are_taken() -> None:
-    """S34: 0.1.0 to 9.9.9."""
-    digits = range(10)
-    all_versions = [f"{x}.{y}.{z}" for x in digits for y in digits for z in digits][10:]
-    assert (all_versions[0], all_versions[-1]) == ("0.1.0", "9.9.9")
-    for version in all_versions:
-        config = stdin(cniVersion=version)
-        if version in VERSIONS:
-            assert call("ADD", config).config.version == version
-        else:
-            error = refused(ENVIRONMENT, config)
-            assert (version, error.code) == (version, Code.INCOMPATIBLE_VERSION)
-
-
-@pytest.mark.parametrize("version", VERSIONS)
-@pytest.mark.parametrize(("verb", "since"), [("CHECK", 2), ("GC", 4), ("STATUS", 4)])
-def test_a_verb_is_only_of_the_versions_that_have_it(verb: str, since: int, version: str) -> None:
-    environment = ENVIRONMENT | {"CNI_COMMAND": verb}
-    config = stdin(cniVersion=version, prevResult=PREVIOUS)
-    if VERSIONS.index(version) < since:
-        assert refused(environment, config).code == Code.INCOMPATIBLE_VERSION
-    else:
-        assert parse(environment, config).verb == verb
 
 
 UNDECODABLE = {
