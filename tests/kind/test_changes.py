@@ -30,8 +30,8 @@ def network(deployed: Cluster) -> Iterator[str]:
     """A network that this test alone has; each node has a share of it."""
     name = f"test-{secrets.token_hex(3)}"
     made(deployed, name, OLD)
-    yield name
-    deployed.kubectl("delete", "podnetwork", name, "--ignore-not-found", "--timeout=100s")
+    yield name  # held until the test's namespace is gone, which comes later
+    deployed.kubectl("delete", "podnetwork", name, "--ignore-not-found", "--wait=false")
 
 
 def made(cluster: Cluster, name: str, subnet: str) -> dict[str, str]:

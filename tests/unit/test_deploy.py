@@ -6,6 +6,7 @@ from typing import Any
 
 import yaml
 
+from podnet.cni.call import parse
 from podnet_agent.paths import Paths
 from podnet_agent.runtime.containerd.config import CONFIG, CniFolders
 from podnet_operator.health import HOST, PORT
@@ -18,9 +19,12 @@ def test_the_agent_that_is_the_cni_plugin_sees_where_containerd_looks() -> None:
     component = yaml.safe_load((DEPLOY / "cni/kustomization.yaml").read_text())
     for patch in component["patches"]:
         for operation in yaml.safe_load(patch["patch"]):
-            append(agent, operation)
+            patch_by(agent, operation)
     spec = agent["spec"]["template"]["spec"]
     assert spec["containers"][0]["args"][-1] == "--cni"
+    shell, _, script, config = spec["containers"][0]["readinessProbe"]["exec"]["command"]
+    assert (shell, "CNI_COMMAND=STATUS" in script) == ("sh", True)
+    parse({"CNI_COMMAND": "STATUS", "CNI_PATH": "/opt/cni/bin"}, config.encode())
     volumes = {volume["name"]: volume for volume in spec["volumes"]}
     mounts = {mount["mountPath"]: mount for mount in spec["containers"][0]["volumeMounts"]}
     assert len(volumes) == len(spec["volumes"]) == len(mounts)
@@ -76,10 +80,14 @@ def documents(file: str, kind: str) -> list[dict[str, Any]]:
     return [each for each in found if each["kind"] == kind]
 
 
-def append(document: Any, operation: dict[str, Any]) -> None:
-    """JSON Patch's `add` at the end of a list (RFC 6902)."""
+def patch_by(document: Any, operation: dict[str, Any]) -> None:
+    """JSON Patch's `add` at the end of a list, and `replace` of a field (RFC 6902)."""
     *steps, last = operation["path"].strip("/").split("/")
-    assert (operation["op"], last) == ("add", "-")
     for step in steps:
         document = document[int(step) if isinstance(document, list) else step]
+    if operation["op"] == "replace":
+        assert last in document
+        document[last] = operation["value"]
+        return
+    assert (operation["op"], last) == ("add", "-")
     document.append(operation["value"])
