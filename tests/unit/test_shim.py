@@ -1,6 +1,7 @@
 """The CNI plugin's program under sanitizers: any answer and none, its time, its queue (S35)."""
 
 import os
+import re
 import resource
 import signal
 import socket
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from support.shim import ADD, CONFIG, MIB, RESULT, RawAgent, asks, http, run
+from support.shim import ADD, CONFIG, MIB, RESULT, SOURCE, RawAgent, asks, http, run
 
 INSTALLED = Path(sys.executable).with_name("podnet-cni")
 ERROR = b'{"cniVersion": "1.0.0", "code": 7, "msg": "no", "details": ""}'
@@ -180,8 +181,24 @@ def test_what_is_no_answer_is_none(shim: Path, tmp_path: Path, answer: bytes) ->
 
 # --- in time (S35) ---
 
+KUBELET_SECONDS, CONTAINERD_SECONDS = 120, 60
+"""A kubelet waits for a sandbox (runtimeRequestTimeout), containerd for the DEL behind an ADD."""
 
-@pytest.mark.parametrize(("verb", "code", "seconds"), [("ADD", 11, 90), ("CHECK", 11, 30)])
+
+def test_its_times_end_before_those_of_kubelet_and_containerd() -> None:
+    """How long it does wait, in its own seconds, is what the tests below measure."""
+    found = re.findall(r'\{"([A-Z]+)", (\d+), ', SOURCE.read_text())
+    seconds = {verb: int(count) for verb, count in found}
+    assert sorted(seconds) == ["ADD", "CHECK", "DEL", "GC", "STATUS", "VERSION"]
+    assert seconds["ADD"] + seconds["DEL"] < KUBELET_SECONDS
+    assert seconds["DEL"] < CONTAINERD_SECONDS
+    assert seconds["STATUS"] <= 5  # containerd holds a lock meanwhile
+    assert max(seconds.values()) < KUBELET_SECONDS
+
+
+@pytest.mark.parametrize(
+    ("verb", "code", "seconds"), [("ADD", 11, 90), ("CHECK", 11, 30), ("STATUS", 50, 3)]
+)
 @pytest.mark.parametrize("how", ["silent", "drips", "does not read"])
 def test_it_ends_before_whoever_started_it_gives_up(
     hasty: Path, tmp_path: Path, verb: str, code: int, seconds: int, how: str
