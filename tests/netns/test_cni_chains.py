@@ -37,7 +37,7 @@ def test_debians_plugins_work_behind_ours(cni: Runtime) -> None:
 
 
 def test_bandwidth_finds_our_host_end_in_the_result(cni: Runtime) -> None:
-    """Also where this kernel can't limit: then it says so of the right interface."""
+    """Also where this kernel can't limit: it has found the link, and fails at what it adds."""
     pod = cni.pod()
     ours = cni.config | {"cniVersion": "1.0.0"}
     limits = {"ingressRate": 10**9, "ingressBurst": 10**9}
@@ -53,6 +53,17 @@ def test_bandwidth_finds_our_host_end_in_the_result(cni: Runtime) -> None:
         assert "tbf" in cni.host.run(["tc", "qdisc", "show", "dev", host_end]).stdout
     cni.run(PLUGINS / "bandwidth", "DEL", pod, behind | {"prevResult": first}, check=False)
     cni.delete(pod)
+    cni.is_empty()
+
+
+def test_bandwidth_without_limits_passes_our_result_on(cni: Runtime) -> None:
+    pod = cni.pod()
+    ours = cni.config | {"cniVersion": "1.0.0"}
+    _, first = cni.run(SHIM, "ADD", pod, ours)
+    behind = {**ours, "type": "bandwidth", "prevResult": first}
+    assert cni.run(PLUGINS / "bandwidth", "ADD", pod, behind) == (0, first)
+    assert cni.run(PLUGINS / "bandwidth", "DEL", pod, behind)[0] == 0
+    assert cni.run(SHIM, "DEL", pod, ours | {"prevResult": first})[0] == 0
     cni.is_empty()
 
 

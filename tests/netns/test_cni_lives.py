@@ -1,5 +1,6 @@
 """CNI through what happens to a node: the agent or the runtime dies, namespaces go, bad input."""
 
+import re
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -274,18 +275,25 @@ def test_leaks_are_told_by_containerds_own_list(host: Host) -> None:
     podnet = Podnet(host)
     podnet.agent()
     cni = Runtime(podnet)
-    pod, lost = cni.pod("pod"), cni.pod("lost")
-    cni.add(pod)
-    cni.add(lost)
+    pod, lost, other = cni.pod("pod"), cni.pod("lost"), cni.pod("other")
+    for each in (pod, lost, other):
+        cni.add(each)
     containerd.import_busybox()
     label = "io.cri-containerd.kind=sandbox"
     image = "docker.io/library/busybox:1"
     containerd.ctr("containers", "create", "--label", label, image, pod.container_id)
+    leaks = {leak["owner"]: leak for leak in cni.leaks()}
+    assert set(leaks) == {"Pod/default/lost", "Pod/default/other"}
+    assert {leak["why"] for leak in leaks.values()} == {"the runtime has no such sandbox"}
+    cni.collect(pod, other)
     (leak,) = cni.leaks()
-    assert leak["owner"] == "Pod/default/lost"
-    assert leak["why"] == "the runtime has no such sandbox"
-    cni.collect(pod)
+    command = re.search("`(umount .*)`, then a restart of the agent", leak["removed_by"])
+    assert command is not None, leak
+    host.run(command[1].split())
+    podnet.kill()
+    podnet.agent()
     assert cni.leaks() == []
+    assert [each["owner"] for each in cni.attachments()] == ["Pod/default/pod"]
     containerd.stop()
     answer = podnet.request("GET", "/leaks")[1]
     assert "containerd does not answer" in answer["runtimeNotAsked"]
