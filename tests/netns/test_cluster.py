@@ -105,6 +105,32 @@ def test_a_share_that_moves_waits_for_a_runtimes_pods(pair: Nodes) -> None:
     node(pair, "a").follows(V4.format(2), "192.0.2.2")
 
 
+def test_a_share_that_is_full_says_so(cluster: Nodes) -> None:
+    """S8: for whom a Pod is refused, and for who watches the cluster."""
+    a = node(cluster, "a")
+    cluster.api.network("tiny", "10.9.0.0/24")
+    cluster.api.share("tiny", "a", "10.9.0.0/30")
+    cluster.api.wait_ready("NodeSubnet", "tiny.a")
+    runtime, config = Runtime(a), {"podNetwork": "tiny"}
+    pods = runtime.pods(4)
+    refused = codes([lambda pod=pod: runtime.add(pod, **config) for pod in pods])
+    assert refused in ([0, 11, 11, 11], [0, 0, 11, 11])
+    assert codes([lambda: runtime.status(**config), runtime.status]) == [50, 0]
+
+    def said() -> str:
+        found = cluster.api.condition("NodeSubnet", "tiny.a", "AddressesAvailable")
+        return str(found.get("message", "")) if found.get("status") == "False" else ""
+
+    sentence = until(said, "a condition of the share", 20)
+    assert sentence.startswith("PodNetwork/tiny has no free address in 10.9.0.0/30: delete")
+    assert cluster.api.condition("NodeSubnet", "default.a", "AddressesAvailable") == {}
+    assert cluster.api.condition("NodeSubnet", "tiny.a")["status"] == "True"
+    for pod in pods:
+        runtime.delete(pod, **config)
+    cluster.api.delete("NodeSubnet", "tiny.a")
+    cluster.api.delete("PodNetwork", "tiny")
+
+
 def test_a_node_on_another_link_is_refused_with_a_sentence(cluster: Nodes) -> None:
     a = node(cluster, "a")
     cluster.api.share("default", "c", V4.format(3))
