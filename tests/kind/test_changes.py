@@ -11,6 +11,7 @@ from support.host import until
 from support.plane import (
     Body,
     address,
+    condition,
     follows,
     gone,
     internal,
@@ -19,6 +20,7 @@ from support.plane import (
     ready,
     routes,
     sandbox,
+    says,
     shares,
 )
 
@@ -58,16 +60,19 @@ def test_a_namespace_that_is_deleted_takes_its_sandboxes_along(
 ) -> None:
     """S38. Sandboxes of each mode, on both workers; those of another namespace notice nothing."""
     doomed = f"{namespace}-doomed"
-    deployed.kubectl("create", "namespace", doomed)
+    labels = {"pod-security.kubernetes.io/enforce": "privileged"}  # for mode Host
+    meta = {"name": doomed, "labels": labels}
+    deployed.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": meta})
     for node in deployed.workers():
         web = f"web-{node}"
         deployed.apply(
             sandbox(web, doomed, node, ports=[{"hostPort": 18081, "containerPort": 80}]),
             sandbox(f"side-{node}", doomed, node, mode="Container", sandbox=web),
             sandbox(f"alone-{node}", doomed, node, mode="None"),
+            sandbox(f"host-{node}", doomed, node, mode="Host"),
         )
     bodies = ready(deployed, doomed)
-    assert len(bodies) == 6
+    assert len(bodies) == 8
     with pinging(deployed, *pair) as pings:
         deployed.kubectl("delete", "namespace", doomed, "--timeout=100s")
         gone(deployed, *bodies)
@@ -87,6 +92,50 @@ def test_a_networks_range_can_not_be_edited_and_its_pods_keep_their_addresses(
             assert "spec.subnets" in said and "is immutable" in said
     assert pings.lost == 0
     assert [address(each) for each in ready(deployed, namespace)] == [address(b) for b in before]
+
+
+def test_a_network_that_services_come_to_overlap_keeps_its_pods(
+    deployed: Cluster, namespace: str, network: str
+) -> None:
+    """S11: it is said, with whom, and nothing that runs is touched; nor is it for ever."""
+    before = placed(deployed, namespace, network)
+    held = shares(deployed, network)
+    services = {
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "ServiceCIDR",
+        "metadata": {"name": network},
+        "spec": {"cidrs": ["10.78.128.0/20"]},
+    }
+    with pinging(deployed, *before) as pings:
+        deployed.apply(services)
+        try:
+            message = says(deployed, "CIDROverlap", "podnetwork", network)
+        finally:
+            deployed.kubectl("delete", f"servicecidr/{network}", "--timeout=60s")
+        assert f"overlaps 10.78.128.0/20 of ServiceCIDR/{network}" in message
+        assert shares(deployed, network) == held
+        until(lambda: is_ready(deployed, network), "the network to be well again", 40)
+    assert pings.lost == 0
+    assert [address(each) for each in ready(deployed, namespace)] == [address(b) for b in before]
+
+
+def is_ready(cluster: Cluster, network: str) -> bool:
+    return bool(condition(cluster.get("podnetwork", network))["status"] == "True")
+
+
+def test_a_networks_status_counts_nodes_and_addresses(
+    deployed: Cluster, namespace: str, network: str
+) -> None:
+    """Over all shares; an address that went is counted until it has rested."""
+    placed(deployed, namespace, network)
+    nodes = len(deployed.nodes())
+    wanted = {"nodes": nodes, "addressesUsed": 2, "addressesTotal": nodes * 253}
+
+    def counted() -> Body:
+        found: Body = deployed.get("podnetwork", network).get("status", {})
+        return {name: found.get(name) for name in wanted}
+
+    until(lambda: counted() == wanted, f"{wanted}, not {counted()}", 60)
 
 
 def test_a_share_that_is_deleted_comes_back_and_traffic_goes_on(

@@ -3,10 +3,8 @@
 S18 and S19 with kube-proxy are in test_proxies.py.
 """
 
-import contextlib
 import json
 import subprocess
-from collections.abc import Iterator
 from ipaddress import ip_address, ip_network
 from typing import Any
 
@@ -16,7 +14,7 @@ import yaml
 from support.cluster import FOLDER, Cluster
 from support.crowd import PORT, Crowd
 from support.host import until
-from support.installing import OVERLAY, reinstalled, uninstall
+from support.installing import OVERLAY, reinstalled, uninstall, without_operator
 from support.plane import Body, address, condition, pod, ready, sandbox, says, shares
 from support.upgrading import agents
 
@@ -65,20 +63,6 @@ def test_a_name_is_resolved_by_the_clusters_dns(crowd: Crowd) -> None:
 
 
 # --- when a node is Ready ---
-
-
-@contextlib.contextmanager
-def without_operator(cluster: Cluster) -> Iterator[None]:
-    """None runs in the block, one does behind it."""
-    cluster.kubectl("scale", OPERATOR, SYSTEM, "--replicas=0")
-    label = "--selector=app.kubernetes.io/name=podnet-operator"
-    try:
-        until(lambda: not cluster.get("pods", SYSTEM, label)["items"], "no operator", 120)
-        yield
-    finally:
-        cluster.kubectl("scale", OPERATOR, SYSTEM, "--replicas=1")
-        wait = ("rollout", "status", OPERATOR, SYSTEM, "--timeout=120s")
-        cluster.kubectl(*wait, timeout=130)
 
 
 def has_configuration(cluster: Cluster, node: str) -> bool:

@@ -1,5 +1,6 @@
 """`kubectl podnet`: what a node knows, through the API server only."""
 
+import json
 import os
 import subprocess
 from typing import Any
@@ -8,11 +9,12 @@ import pytest
 
 from support.cluster import BUSYBOX, FOLDER, Cluster
 from support.host import until
-from support.plane import event
+from support.plane import event, in_agent
 from support.podnet import PROGRAM
 
 Done = subprocess.CompletedProcess[str]
 ENVIRONMENT = {**os.environ, "PATH": f"{PROGRAM.parent}:{os.environ['PATH']}"}
+SCREEN_LINES = 40
 FOLLOWING = r"for p in /proc/[0-9]*; do tr '\0' ' ' < $p/cmdline; echo; done 2> /dev/null"
 
 
@@ -94,6 +96,50 @@ def test_kubectl_gets_all_kinds_by_one_word(
         (ours,) = [row for row in rows if row[:2] == [namespace, "podsandbox.podnet.dev/web"]]
         assert ip in ours
         assert (web["status"]["netns"]["path"] in ours) == bool(wide)
+        assert "<none>" not in ours
+
+
+def test_who_writes_what_of_a_sandbox_is_told_by_its_fields(
+    deployed: Cluster, web: dict[str, Any], namespace: str
+) -> None:
+    """Statuses are applied by the server: each writer owns its own fields (server-side apply)."""
+    here = ("psb", "web", "--namespace", namespace, "--show-managed-fields")
+    entries = deployed.get(*here)["metadata"]["managedFields"]
+    (agent,) = [each for each in entries if each["manager"] == "podnet-agent"]
+    assert (agent["operation"], agent["subresource"]) == ("Apply", "status")
+    assert {"f:podIPs", "f:containers"} <= set(agent["fieldsV1"]["f:status"])
+    for entry in entries:
+        if entry["manager"] not in ("podnet-agent", "podnet-operator"):
+            assert "f:status" not in entry["fieldsV1"], entry["manager"]
+
+
+def test_a_sandbox_is_known_to_its_own_agent_and_to_no_kubelet(
+    deployed: Cluster, web: dict[str, Any], namespace: str
+) -> None:
+    identity = web["status"]["sandboxID"]
+    for node in deployed.workers():
+        here = in_agent(deployed, node, "podnet", "get", "psb", "--all-namespaces", "-o", "json")
+        names = {
+            (each["metadata"]["namespace"], each["metadata"]["name"])
+            for each in json.loads(here)["items"]
+        }
+        assert ((namespace, "web") in names) == (node == web["spec"]["nodeName"])
+        for page in ("pods", "stats/summary"):
+            said = deployed.kubectl("get", "--raw", f"/api/v1/nodes/{node}/proxy/{page}")
+            assert "kube-proxy" in said  # it does name what it runs
+            assert identity not in said
+
+
+def test_status_is_one_screen_and_well_where_all_is(deployed: Cluster, web: dict[str, Any]) -> None:
+    def well() -> bool:
+        done.append(podnet("status"))
+        return done[-1].returncode == 0
+
+    done: list[Any] = []
+    until(well, "what other tests leave to be gone", 90)
+    said = done[-1].stdout
+    assert "all is as it should be" in said
+    assert len(said.splitlines()) <= SCREEN_LINES
 
 
 def test_its_course_is_told_in_events(

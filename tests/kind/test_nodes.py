@@ -4,12 +4,14 @@ import json
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address, ip_network
 
 import pytest
 
 from support.cluster import BUSYBOX, Cluster
 from support.host import until
+from support.installing import without_operator
 from support.plane import (
     Body,
     address,
@@ -107,6 +109,37 @@ def test_a_node_that_joins_goes_and_returns_is_followed_everywhere(
     deployed.kubectl("delete", f"nsub/{share}")  # as five minutes do
     everywhere(deployed, nodes, cidr, "")
     assert imagined not in shares(deployed, network)
+
+
+def test_the_share_of_a_node_that_stays_gone_is_freed(
+    deployed: Cluster, network: str, imagined: str
+) -> None:
+    """Five minutes after it went, as the condition says that the operator made then."""
+    share = f"nsub/{network}.{imagined}"
+    nodes = [each["metadata"]["name"] for each in deployed.nodes()]
+    with registered(deployed, imagined):
+        (cidr,) = until(lambda: shares(deployed, network).get(imagined), "its share", 40)
+        everywhere(deployed, nodes, cidr, "unreachable")
+    says(deployed, "NodeGone", share, word="NodePresent")
+    with without_operator(deployed):
+        went(deployed, share, seconds_ago=240)
+    assert shares(deployed, network)[imagined] == [cidr]  # a minute is left
+    until(lambda: imagined not in shares(deployed, network), "the share to be freed", 90)
+    everywhere(deployed, nodes, cidr, "")
+
+
+def went(cluster: Cluster, share: str, seconds_ago: int) -> None:
+    """Have its condition say that the node went so long ago."""
+    conditions = cluster.get(share)["status"]["conditions"]
+    (index,) = [i for i, each in enumerate(conditions) if each["type"] == "NodePresent"]
+    when = datetime.now(UTC) - timedelta(seconds=seconds_ago)
+    change = {
+        "op": "replace",
+        "path": f"/status/conditions/{index}/lastTransitionTime",
+        "value": when.strftime("%Y-%m-%dT%H:%M:%SZ"),
+    }
+    patch = ("--subresource=status", "--type=json", "--patch", json.dumps([change]))
+    cluster.kubectl("patch", share, *patch)
 
 
 def everywhere(cluster: Cluster, nodes: list[str], cidr: str, way: str) -> None:

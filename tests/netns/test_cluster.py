@@ -57,6 +57,24 @@ def test_a_node_whose_address_changes_is_followed(pair: Nodes) -> None:
     reach(pair.place("client"), icmp(pair.ip("web")))
 
 
+def test_an_uplink_whose_mtu_changes_is_followed(pair: Nodes) -> None:
+    """S25: by the bridge, by both ends of a sandbox's pair, and by what its status says."""
+    a, web = node(pair, "a"), pair.place("web")
+
+    def mtus() -> set[int]:
+        (told,) = pair.api.status("PodSandbox", "web")["interfaces"]
+        links = a.host.links()
+        ends = (links[told["bridge"]]["mtu"], links[told["peer"]["name"]]["mtu"])
+        (inside,) = a.host.ip_json("link", "show", "eth0", netns=web.netns)
+        return {*ends, inside["mtu"], told["mtu"]}
+
+    assert mtus() == {1500}
+    for mtu in (1400, 1500):
+        a.host.run(["ip", "link", "set", "eth0", "mtu", str(mtu)])
+        until(lambda m=mtu: mtus() == {m}, f"all to have {mtu}", 20)
+        reach(pair.place("client"), icmp(pair.ip("web")))
+
+
 def test_a_share_that_moves_takes_its_sandboxes_along(pair: Nodes) -> None:
     """S23: the node joined again with other addresses; sandboxes there are built anew."""
     a, before = node(pair, "a"), pair.api.status("PodSandbox", "client")["netns"]

@@ -12,7 +12,7 @@ from typing import Any
 from support.cluster import BUSYBOX, Cluster
 from support.plane import Body, address, container_address, internal, pod, ready, sandbox
 
-PORT, HOST_PORT, NODE_PORT = 8080, 18081, 30081
+PORT, HOST_PORT, BOX_PORT, NODE_PORT = 8080, 18081, 18082, 30081
 SERVER = r"""mkdir -p /tmp/cgi-bin
 printf '#!/bin/sh\necho; echo "$(hostname) $REMOTE_ADDR"\n' > /tmp/cgi-bin/who
 chmod +x /tmp/cgi-bin/who
@@ -40,8 +40,8 @@ class Answer:
 @dataclass
 class Crowd:
     """In one namespace. By name: web, near (Pods) and box (PodSandbox) are on the first worker,
-    far and distant on the second one. web has a port of its node and the Service one; all three
-    Pods are behind many, and behind sticky, which has affinity.
+    far and distant on the second one. web and box have a port of their node each, web has the
+    Service one; all three Pods are behind many, and behind sticky, which has affinity.
     """
 
     cluster: Cluster
@@ -94,7 +94,11 @@ def gather(cluster: Cluster, namespace: str) -> Crowd:
         served(pod("near", namespace, home, *COMMAND)),
         served(pod("far", namespace, other, *COMMAND)),
     ]
-    boxes = [sandbox("box", namespace, home), sandbox("distant", namespace, other)]
+    published = [{"containerPort": PORT, "hostPort": BOX_PORT}]
+    boxes = [
+        sandbox("box", namespace, home, ports=published),
+        sandbox("distant", namespace, other),
+    ]
     for box in boxes:
         box["spec"]["containers"][0]["command"] = [*COMMAND]
     services = [
@@ -177,19 +181,19 @@ def questions(crowd: Crowd, place: str) -> dict[str, tuple[Question, Expected]]:
         asked["DNS"] = ((f"one:{PORT}", 1), by("web", seen))
     for node, where in crowd.nodes.items():
         asked[f"NodePort-{node}"] = ((f"{where}:{NODE_PORT}", 1), by("web"))
-    asked["hostPort"] = (
-        (f"{crowd.nodes[crowd.home]}:{HOST_PORT}", 1),
-        by("web", _seen(crowd, place)),
-    )
-    if place == "node":
-        asked["hostPort-localhost"] = ((f"127.0.0.1:{HOST_PORT}", 1), by("web"))
+    for server, port in (("web", HOST_PORT), ("box", BOX_PORT)):
+        seen = "" if place == server else _seen(crowd, place)
+        where = crowd.nodes[crowd.home]
+        asked[f"{server}'s hostPort"] = ((f"{where}:{port}", 1), by(server, seen))
+        if place == "node":
+            asked[f"{server}'s hostPort at localhost"] = ((f"127.0.0.1:{port}", 1), by(server))
     return asked
 
 
 def _seen(crowd: Crowd, place: str) -> str:
-    """Whom the Pod sees that asks for its node's port; empty: anybody."""
+    """Whom it sees whose port of the node is asked for; empty: anybody."""
     match place:
-        case "near" | "box":
+        case "near" | "web" | "box":
             return crowd.addresses[place]
         case "far" | "distant":  # to them it is an address outside of all pod networks
             return next(each for name, each in crowd.nodes.items() if _is_theirs(crowd, name))

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from support.cluster import ROOT, Cluster
 from support.host import until
 
+SYSTEM = "--namespace=podnet-system"
+OPERATOR = "deployment/podnet-operator"
 OVERLAY = ("--kustomize", str(ROOT / "deploy/overlays/kind"))
 UNINSTALL_SECONDS = 180.0
 """For the whole command; containers have 10 s of it, and kubectl waits for all Pods."""
@@ -43,3 +45,17 @@ def _without_coredns(cluster: Cluster) -> Iterator[None]:
         cluster.kubectl(*scale, "--replicas=2")
         wait = ("rollout", "status", "deployment/coredns", *here, "--timeout=180s")
         cluster.kubectl(*wait, timeout=200)
+
+
+@contextlib.contextmanager
+def without_operator(cluster: Cluster) -> Iterator[None]:
+    """None runs in the block, one does behind it."""
+    cluster.kubectl("scale", OPERATOR, SYSTEM, "--replicas=0")
+    label = "--selector=app.kubernetes.io/name=podnet-operator"
+    try:
+        until(lambda: not cluster.get("pods", SYSTEM, label)["items"], "no operator", 120)
+        yield
+    finally:
+        cluster.kubectl("scale", OPERATOR, SYSTEM, "--replicas=1")
+        wait = ("rollout", "status", OPERATOR, SYSTEM, "--timeout=120s")
+        cluster.kubectl(*wait, timeout=130)
