@@ -4,15 +4,14 @@ S18 and S19 with kube-proxy are in test_proxies.py.
 """
 
 import json
-import subprocess
 from ipaddress import ip_address, ip_network
 from typing import Any
 
 import pytest
 import yaml
 
-from support.cluster import FOLDER, Cluster
-from support.crowd import PORT, Crowd
+from support.cluster import Cluster
+from support.crowd import Crowd, get_into
 from support.host import until
 from support.installing import OVERLAY, reinstalled, uninstall, without_operator
 from support.plane import Body, address, condition, pod, ready, sandbox, says, shares
@@ -41,20 +40,8 @@ def test_pods_have_addresses_of_their_nodes_own_range(deployed: Cluster, crowd: 
         assert ip_address(item["status"]["podIP"]) in ip_network(cidr)
 
 
-def test_kubectl_gets_into_a_pod(deployed: Cluster, crowd: Crowd) -> None:
-    here = ("--namespace", crowd.namespace)
-    assert deployed.kubectl("exec", *here, "far", "--", "hostname") == "far\n"
-    assert deployed.kubectl("logs", *here, "far") == "begun\n"
-    command = [FOLDER / "in", "kubectl", "port-forward", *here, "pod/far", f":{PORT}"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as forward:
-        try:
-            assert forward.stdout is not None
-            port = forward.stdout.readline().partition("127.0.0.1:")[2].split()[0]
-            url = f"http://127.0.0.1:{port}/cgi-bin/who"
-            said = deployed.in_cluster("busybox", "wget", "-q", "-O", "-", url).stdout
-            assert said.split()[0] == "far"
-        finally:
-            forward.terminate()
+def test_kubectl_gets_into_a_pod(crowd: Crowd) -> None:
+    get_into(crowd, "far")
 
 
 def test_a_name_is_resolved_by_the_clusters_dns(crowd: Crowd) -> None:

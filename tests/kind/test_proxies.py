@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from support.cluster import Cluster
-from support.crowd import Answer, Crowd, wrong
+from support.crowd import Answer, Crowd, get_into, wrong
 from support.host import until
 
 PROXY = ("--namespace=kube-system", "configmap/kube-proxy")
@@ -22,7 +22,12 @@ STRICT = {  # what kind's own nodes, and machines behind load balancers, have
     **{f"net.ipv4.conf.{name}.arp_ignore": "2" for name in ("all", "eth0")},
     **{f"net.ipv4.conf.{name}.route_localnet": "0" for name in ("all", "eth0")},
 }
-SETTINGS = {"routed": ROUTED, "bridged": BRIDGED, "strict": {**BRIDGED, **STRICT}}
+SETTINGS = {
+    "routed": ROUTED,
+    "bridged": BRIDGED,
+    "strict, routed": {**ROUTED, **STRICT},
+    "strict, bridged": {**BRIDGED, **STRICT},
+}
 
 
 @pytest.fixture(scope="module", params=["nftables", "iptables"])
@@ -110,3 +115,4 @@ def test_all_is_reached_as_it_should_be(
             until(is_well, "kube-proxy to have begun", 120)
         assert last == [{}]
         assert wrong(crowd) == {}
+        get_into(crowd, "far")

@@ -4,12 +4,13 @@ Everybody serves: an answer says who gave it and whom it saw. Who asks does so b
 all questions, so that a whole table costs what its slowest answer does.
 """
 
+import subprocess
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-from support.cluster import BUSYBOX, Cluster
+from support.cluster import BUSYBOX, FOLDER, Cluster
 from support.plane import Body, address, container_address, internal, pod, ready, sandbox
 
 PORT, HOST_PORT, BOX_PORT, NODE_PORT = 8080, 18081, 18082, 30081
@@ -241,3 +242,20 @@ def wrong(crowd: Crowd) -> dict[str, list[Answer]]:
             if not answers[key] or not is_right(answers[key]):
                 found[f"{place} to {key}"] = sorted(set(answers[key]))
     return found
+
+
+def get_into(crowd: Crowd, name: str) -> None:
+    """Fail unless `kubectl exec`, `logs` and `port-forward` reach that Pod."""
+    cluster, here = crowd.cluster, ("--namespace", crowd.namespace)
+    assert cluster.kubectl("exec", *here, name, "--", "hostname") == f"{name}\n"
+    assert cluster.kubectl("logs", *here, name) == "begun\n"
+    command = [FOLDER / "in", "kubectl", "port-forward", *here, f"pod/{name}", f":{PORT}"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as forward:
+        try:
+            assert forward.stdout is not None
+            port = forward.stdout.readline().partition("127.0.0.1:")[2].split()[0]
+            url = f"http://127.0.0.1:{port}/cgi-bin/who"
+            said = cluster.in_cluster("busybox", "wget", "-q", "-O", "-", url).stdout
+            assert said.split()[0] == name
+        finally:
+            forward.terminate()
