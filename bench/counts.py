@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from bench.hosts import script
-from bench.node import Sandboxes
+from bench.node import CLUSTERED, NETWORK, Sandboxes
 from bench.row import Row
 from podnet.attachment import PublishedPort
 from podnet.cni.call import Call, parse
@@ -33,7 +33,12 @@ GATES = {
     "cni-sends": (3, "rtnetlink sends, by CNI"),
     "cni-dumps": (0, "rtnetlink dumps, by CNI"),
     "cni-forks": (0, "processes started by the agent, by CNI"),
-    "cni-forks-port": (0, "the same, with a published port"),
+    "cni-sends-port": (3, "rtnetlink sends, by CNI, with a published port"),
+    "cni-dumps-port": (0, "rtnetlink dumps, the same"),
+    "cni-forks-port": (0, "processes started by the agent, the same"),
+    "cni-sends-cluster": (3, "rtnetlink sends, by CNI on a cluster's node, with a published port"),
+    "cni-dumps-cluster": (0, "rtnetlink dumps, the same"),
+    "cni-forks-cluster": (0, "processes started by the agent, the same"),
 }
 
 
@@ -63,7 +68,7 @@ class Watch:
 
 def count() -> dict[str, int]:
     """Wire one sandbox without ports and one with, on a node that has some already."""
-    sandboxes = Sandboxes()
+    sandboxes = Sandboxes(CLUSTERED)
     for number in range(3):
         sandboxes.agent.attach(sandboxes.request(number), sandboxes.named(number))
     commits = 0
@@ -90,17 +95,22 @@ def count() -> dict[str, int]:
 def _by_cni(sandboxes: Sandboxes, watch: Watch) -> dict[str, int]:
     """The same by a runtime's ADD; the namespace is the runtime's."""
     plugin = Plugin(sandboxes.agent)
-    alone, published = _call(1), _call(2, hostPort=8081, containerPort=80)
-    before = watch.sends, watch.dumps, watch.forks
-    plugin.add(alone)
-    after = watch.sends, watch.dumps, watch.forks
-    plugin.add(published)
-    names = ("cni-sends", "cni-dumps", "cni-forks")
-    found = {name: b - a for name, a, b in zip(names, before, after, strict=True)}
-    return found | {"cni-forks-port": watch.forks - after[2]}
+    calls = {
+        "": _call(1, NETWORK.name),
+        "-port": _call(2, NETWORK.name, hostPort=8081, containerPort=80),
+        "-cluster": _call(3, CLUSTERED.name, hostPort=8082, containerPort=80),
+    }
+    found = {}
+    for kind, call in calls.items():
+        before = watch.sends, watch.dumps, watch.forks
+        plugin.add(call)
+        after = watch.sends, watch.dumps, watch.forks
+        for name, a, b in zip(("sends", "dumps", "forks"), before, after, strict=True):
+            found[f"cni-{name}{kind}"] = b - a
+    return found
 
 
-def _call(number: int, **mapping: int) -> Call:
+def _call(number: int, network: str, **mapping: int) -> Call:
     """An ADD for a namespace that is made here, with that port if one is given."""
     subprocess.run(["ip", "netns", "add", f"cni-{number}"], check=True)
     environment = {
@@ -110,7 +120,7 @@ def _call(number: int, **mapping: int) -> Call:
         "CNI_IFNAME": "eth0",
         "CNI_PATH": "/opt/cni/bin",
     }
-    config = {"cniVersion": "1.0.0", "name": "podnet"}
+    config: dict[str, Any] = {"cniVersion": "1.0.0", "name": "podnet", "podNetwork": network}
     if mapping:
         config |= {"runtimeConfig": {"portMappings": [mapping]}}
     return parse(environment, json.dumps(config).encode())

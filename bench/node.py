@@ -1,5 +1,6 @@
 """An agent without its daemon, in the calling process' namespaces: what one attachment costs."""
 
+from dataclasses import replace
 from ipaddress import ip_network
 
 from bench.hosts import need_private_host
@@ -30,21 +31,40 @@ NETWORK = Network(
     ipv6=True,
 )
 """What a plain Debian gets for the network `default`: IPv6 exists and is switched off in pods."""
+CLUSTERED = replace(
+    NETWORK,
+    name="clustered",
+    bridge="pn-clustered",
+    subnets=(ip_network("10.8.0.0/16"),),
+    pod_cidrs=(ip_network("10.8.1.0/24"),),
+    on_link=False,
+    isolated_ports=True,
+    masquerade_neighbours=False,
+    closed=False,
+)
+"""What one node of a cluster gets for a network: its pods are routed to."""
 NODE = Node(uplink=None, underlay_mtu=None, ipv6=True, bridge_netfilter=False)
 
 
 class Sandboxes:
-    """Sandboxes of one private host, by number, straight through `Agent`. Call it in the host."""
+    """Sandboxes of one private host, by number, straight through `Agent`. Call it in the host.
 
-    def __init__(self) -> None:
+    They are on NETWORK; what CNI asks for may be on others.
+    """
+
+    def __init__(self, *others: Network) -> None:
         need_private_host()
         self.paths = Paths()
         self.paths.prepare()
         self.table = Table()
         self.kernel = Kernel(self.table, Forward())
         store = Store(str(self.paths.store))
-        self.agent = Agent(store, self.kernel, Ports(), NODE, {"default": NETWORK})
-        wanted = [*node_objects([NETWORK], NODE), *network_objects(NETWORK)]
+        networks = [NETWORK, *others]
+        by_name = {network.name: network for network in networks}
+        self.agent = Agent(store, self.kernel, Ports(), NODE, by_name)
+        wanted = [*node_objects(networks, NODE)]
+        for network in networks:
+            wanted += network_objects(network)
         self.kernel.apply(plan(wanted, NOTHING).operations)
 
     def named(self, number: int) -> Sandboxed:
