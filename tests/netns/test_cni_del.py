@@ -1,9 +1,11 @@
 """CNI's DEL and GC against a real kernel: what they take, at once or soon, and what they leave."""
 
 import json
+import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -12,6 +14,8 @@ import pytest
 from support.host import Host, until
 from support.runtime import SANDBOX, Runtime, address, address_gateway, ports, request, started
 from support.traffic import blocked, icmp, reach
+
+SHIM = Path(sys.executable).with_name("podnet-cni")
 
 
 @pytest.fixture(scope="module")
@@ -127,6 +131,17 @@ def test_a_late_del_does_not_meet_the_successor(cni: Runtime) -> None:
 
 
 # --- GC ---
+
+
+def test_gc_by_the_installed_program_takes_what_its_list_lacks(cni: Runtime) -> None:
+    """No driver sends such a list: cnitool's is empty, and containerd 1.6 calls no GC."""
+    kept, gone = cni.pods(2)
+    for pod in (kept, gone):
+        cni.add(pod)
+    valid = [{"containerID": kept.container_id, "ifname": kept.ifname}]
+    assert cni.run(SHIM, "GC", kept, cni.config | {"cni.dev/valid-attachments": valid}) == (0, {})
+    assert [each["owner"] for each in cni.attachments()] == [f"Pod/default/{kept.name}"]
+    cni.delete(kept)
 
 
 def test_gc_takes_what_nobody_knows_of_its_own_network_only(cni: Runtime) -> None:

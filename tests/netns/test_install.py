@@ -14,6 +14,7 @@ from support.podnet import Podnet
 from support.runtime import Runtime
 from support.shim import RawAgent, http
 
+PODNET = Path(sys.executable).with_name("podnet")
 AGENT = Path(sys.executable).with_name("podnet-agent")
 PROGRAMS, CONFIGURATIONS = "/var/lib/cni/bin", "/var/lib/cni/net.d"
 PROGRAM = f"{PROGRAMS}/podnet-cni"
@@ -76,12 +77,12 @@ def test_both_files_are_where_containerd_says_it_looks(node: Host) -> None:
 def test_folders_may_be_given(host: Host) -> None:
     folders = ["--bin-dir", "/var/lib/a", "--conf-dir", "/var/lib/b"]
     with answering(host, 200):
-        host.run([AGENT, "install", *folders])
+        host.run([PODNET, "cni", "install", *folders])
     assert host.path("/var/lib/a/podnet-cni").exists()
     assert host.path("/var/lib/b/10-podnet.conflist").exists()
-    said = host.run([AGENT, "uninstall", *folders]).stdout.splitlines()
+    said = host.run([PODNET, "cni", "uninstall", *folders]).stdout.splitlines()
     assert said == ["/var/lib/b/10-podnet.conflist removed", "/var/lib/a/podnet-cni removed"]
-    said = host.run([AGENT, "uninstall", *folders]).stdout.splitlines()
+    said = host.run([PODNET, "cni", "uninstall", *folders]).stdout.splitlines()
     assert said == ["podnet is not in /var/lib/a and /var/lib/b"]
 
 
