@@ -1,10 +1,14 @@
 """Upgrading podnet under load: agents and operator come and go, traffic and containers go on."""
 
+import secrets
+from collections.abc import Iterator
+
 import pytest
 
 from support.cluster import Cluster
 from support.cluster_traffic import place, probes
-from support.plane import Body
+from support.host import until
+from support.plane import Body, podnetwork, shares
 from support.traffic import Flow, Stream, serve
 from support.upgrading import EVENTS
 
@@ -33,15 +37,36 @@ def processes(cluster: Cluster, sandbox: Body) -> list[tuple[int, str]]:
     return found
 
 
+def cut(cluster: Cluster) -> dict[str, tuple[str, Body]]:
+    """Every share: which object it is, and what it says."""
+    items = cluster.get("nodesubnets")["items"]
+    return {each["metadata"]["name"]: (each["metadata"]["uid"], each["spec"]) for each in items}
+
+
+@pytest.fixture
+def steady(deployed: Cluster) -> Iterator[str]:
+    """A network whose shares are the operator's own choice; those of `default` are the nodes'."""
+    name = f"test-{secrets.token_hex(3)}"
+    deployed.apply(podnetwork(name, "10.81.0.0/16"))
+    until(lambda: len(shares(deployed, name)) == len(deployed.nodes()), "its shares", 40)
+    yield name
+    deployed.kubectl("delete", "podnetwork", name, "--wait=false")
+
+
 @pytest.mark.timeout(900)
+@pytest.mark.usefixtures("steady")
 def test_no_packet_is_lost_and_no_connection_reset(
     deployed: Cluster,
     namespace: str,
     pair: tuple[Body, Body],
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """S30. A thousand datagrams a second and a TCP connection, from one node to the other."""
+    """S30. A thousand datagrams a second and a TCP connection, from one node to the other.
+
+    And every share stays the object that it was.
+    """
     here, there = pair
+    before_all = cut(deployed)
     address = there["status"]["podIPs"][0]["ip"]
     before = [processes(deployed, each) for each in pair]
     lines, flows = [], {}
@@ -60,6 +85,7 @@ def test_no_packet_is_lost_and_no_connection_reset(
         for flow in each.values():
             flow.check(PAUSE)
     assert [processes(deployed, each) for each in pair] == before
+    assert cut(deployed) == before_all
 
 
 def test_the_probe_sees_a_loss(deployed: Cluster, namespace: str, pair: tuple[Body, Body]) -> None:
