@@ -2,14 +2,15 @@
 
 import re
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
-from support.cluster import BUSYBOX, Cluster
+from support.cluster import BUSYBOX, ROOT, Cluster
 from support.host import until
-from support.installing import reinstalled, uninstall
-from support.plane import pod
+from support.installing import UNINSTALL_SECONDS, reinstalled, uninstall, without_operator
+from support.plane import pod, podnetwork
 
 STATE = {
     "links": "ip -br link | awk '{print $1}'",
@@ -32,6 +33,7 @@ STATE = {
 }
 """Whatever podnet may touch on a node, and how it is seen. (-s: without counters.)"""
 OURS = ("cni", "programs", "mounts", "files", "groups", "records", "leases", "processes")
+PAGE = ROOT / "docs/install.md"
 NET = "/sys/class/net"
 READY = ("--for=condition=Ready", "--timeout=100s")
 
@@ -73,6 +75,11 @@ def is_held(cluster: Cluster, network: str) -> bool:
     return "podnet.dev/in-use" in meta.get("finalizers", [])
 
 
+def is_asked_to_go(cluster: Cluster, network: str) -> bool:
+    """Whether somebody has deleted it."""
+    return "deletionTimestamp" in cluster.get("podnetwork", network)["metadata"]
+
+
 @pytest.mark.timeout(400)
 def test_deleting_podnet_leaves_nodes_as_they_were(
     deployed: Cluster, namespace: str, capsys: pytest.CaptureFixture[str]
@@ -90,14 +97,7 @@ def test_deleting_podnet_leaves_nodes_as_they_were(
         for node in nodes:
             assert {name: before[node][name] for name in OURS} == {name: [] for name in OURS}
         deployed.deploy()
-        deployed.apply(
-            {
-                "apiVersion": "podnet.dev/v1alpha1",
-                "kind": "PodNetwork",
-                "metadata": {"name": "lab"},
-                "spec": {"subnets": ["10.77.0.0/16"], "backend": {"type": "HostGateway"}},
-            }
-        )
+        deployed.apply(podnetwork("lab", "10.77.0.0/16", backend={"type": "HostGateway"}))
         for number, node in enumerate(deployed.workers()):
             ports = [{"hostPort": 18080, "containerPort": 80}]
             deployed.apply(
@@ -129,3 +129,32 @@ def test_deleting_podnet_leaves_nodes_as_they_were(
         deployed.kubectl("wait", *here, *READY, "pods", "--all")
     with capsys.disabled():
         print(f"\nkubectl delete -k with 8 sandboxes and 2 Pods on two nodes: {seconds:.0f} s")
+
+
+@pytest.mark.timeout(400)
+def test_where_the_operator_was_dead_the_pages_two_commands_let_all_go(
+    deployed: Cluster, namespace: str
+) -> None:
+    """docs/install.md: a network in use waits for an operator that can't come any more."""
+    node, _ = deployed.workers()
+    lab = podnetwork("lab", "10.77.0.0/16")
+    with reinstalled(deployed):
+        deployed.apply(lab, sandbox("lab", namespace, node, podNetwork="lab"))
+        deployed.kubectl("wait", "--namespace", namespace, *READY, "psb", "--all")
+        until(lambda: is_held(deployed, "lab"), "the network to be held", 40)
+        with ThreadPoolExecutor() as pool, without_operator(deployed, back=False):
+            removing = pool.submit(uninstall, deployed)
+            until(lambda: is_asked_to_go(deployed, "lab"), "the network to be asked to go", 60)
+            with pytest.raises(TimeoutError):
+                removing.result(timeout=20)
+            commands = [
+                line.strip()
+                for line in PAGE.read_text().splitlines()
+                if line.startswith("    kubectl") and "finalizers" in line
+            ]
+            assert len(commands) == 2
+            for command in commands:
+                deployed.in_cluster("bash", "-c", command)
+            removing.result(timeout=UNINSTALL_SECONDS)
+        left = state(deployed, node)
+        assert {name: left[name] for name in OURS} == {name: [] for name in OURS}

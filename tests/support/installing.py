@@ -48,14 +48,15 @@ def _without_coredns(cluster: Cluster) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def without_operator(cluster: Cluster) -> Iterator[None]:
-    """None runs in the block, one does behind it."""
+def without_operator(cluster: Cluster, *, back: bool = True) -> Iterator[None]:
+    """None runs in the block, one does behind it; `back`: else podnet is gone by then."""
     cluster.kubectl("scale", OPERATOR, SYSTEM, "--replicas=0")
     label = "--selector=app.kubernetes.io/name=podnet-operator"
     try:
         until(lambda: not cluster.get("pods", SYSTEM, label)["items"], "no operator", 120)
         yield
     finally:
-        cluster.kubectl("scale", OPERATOR, SYSTEM, "--replicas=1")
-        wait = ("rollout", "status", OPERATOR, SYSTEM, "--timeout=120s")
-        cluster.kubectl(*wait, timeout=130)
+        if back:
+            cluster.kubectl("scale", OPERATOR, SYSTEM, "--replicas=1")
+            wait = ("rollout", "status", OPERATOR, SYSTEM, "--timeout=120s")
+            cluster.kubectl(*wait, timeout=130)
