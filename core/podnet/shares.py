@@ -137,6 +137,8 @@ def _followed(
     lacks = []
     shares = {share.node: share for share in held}
     for member in members:
+        if not cut.grows:
+            continue
         if member.pod_cidrs:
             shares[member.name] = Share(cut.network, member.name, member.pod_cidrs)
         elif member.name not in shares:

@@ -89,7 +89,7 @@ class Loop:
         except Missing:
             if resource not in MAY_LACK:
                 raise
-            bodies, version = [], 0
+            bodies, version = [], self.snapshot.newest(resource)
         self.snapshot.holds(resource, bodies, version)
         self._listed.add(resource)
 

@@ -77,6 +77,10 @@ class Snapshot:
         """Of every object of that kind."""
         return {name: facts.id.version for name, facts in self._of(resource)[0].items()}
 
+    def newest(self, resource: Resource) -> int:
+        """The latest version of any object of that kind; 0 where there is none."""
+        return max(self.versions(resource).values(), default=0)
+
     @property
     def networks(self) -> tuple[NetworkFacts, ...]:
         """The oldest first."""

@@ -282,6 +282,18 @@ def test_a_kind_with_one_field_more_and_back_changes_nothing_that_runs(
     assert {name: uid for name, uid in uids().items() if name in before} == before
 
 
+@pytest.fixture
+def all_returns(deployed: Cluster) -> Iterator[None]:
+    """Behind a test of the kinds: they are there, whatever became of it, and so are shares."""
+    yield
+    if not kinds_are_there(deployed):
+        free = 'kubectl patch --type=merge -p \'{"metadata":{"finalizers":null}}\''
+        script = f"kubectl get podnetworks -o name | xargs -n 1 {free}"
+        deployed.in_cluster("bash", "-c", script, check=False)
+        deployed.deploy()
+
+
+@pytest.mark.usefixtures("all_returns")
 def test_kinds_that_are_deleted_take_nothing_down_and_all_returns_with_them(
     deployed: Cluster, namespace: str, pair: tuple[Body, Body]
 ) -> None:

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from support.fake_api import NOW, FakeApi
-from support.operating import network, node, operator, sandbox, shares, told, until, watching
+from support.operating import agent, network, node, operator, sandbox, shares, told, until, watching
 
 
 def held(api: FakeApi, plural: str, name: str, namespace: str = "") -> bool:
@@ -105,6 +105,49 @@ def test_kinds_that_are_deleted_wait_for_no_finalizer(tmp_path: Path) -> None:
                 api.restore_kind(plural)
             network(api, "blue", "10.8.0.0/16")
             await until(lambda: len(shares(api)) == 2, "shares of the network made anew", 20)
+
+    told(tmp_path, story)
+
+
+def test_a_kind_whose_objects_went_without_a_word_holds_no_network(tmp_path: Path) -> None:
+    """A watch that is just being made anew hears of no deletion, and of a kind there is no list."""
+
+    async def story(api: FakeApi) -> None:
+        network(api, "default")
+        sandbox(api, "web", nodeName="w1")
+        async with operator(look_seconds=0.3):
+            await until(lambda: len(shares(api)) == 2, "two shares")
+            agent(api, "default.w1", used=1)
+            await until(lambda: held(api, "podnetworks", "default"), "a finalizer")
+            await until(lambda: watching(api), "every watch")
+            for plural in ("podsandboxes", "nodesubnets"):
+                for namespace, name in list(api.objects[plural]):
+                    api.take(plural, name, namespace, told=False)
+                api.drop_kind(plural)
+            api.drop_kind("podnetworks")
+            await until(lambda: "podnetworks" in api.missing, "the last kind to go")
+
+    told(tmp_path, story)
+
+
+def test_a_network_that_goes_gets_no_shares_more(tmp_path: Path) -> None:
+    """Not even `default`, which follows the nodes."""
+
+    async def story(api: FakeApi) -> None:
+        network(api, "default")
+        sandbox(api, "web", nodeName="w1")
+        async with operator():
+            await until(lambda: len(shares(api)) == 2, "two shares")
+            await until(lambda: held(api, "podnetworks", "default"), "a finalizer")
+            api.delete("podnetworks", "default")
+            await until(
+                lambda: api.condition("podnetworks", "default", "Removable").get("message"), "why"
+            )
+            api.take("nodesubnets", "default.w2")
+            node(api, "w3", 3)
+            network(api, "blue", "10.8.0.0/16")
+            await until(lambda: "blue.w3" in shares(api), "another network's share")
+            assert [name for name in shares(api) if "default" in name] == ["default.w1"]
 
     told(tmp_path, story)
 
