@@ -1,13 +1,14 @@
 """Taking podnet out of a cluster: one command that ends by itself, and nodes as they were."""
 
+import contextlib
 import re
-import sys
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
-from support.cluster import BUSYBOX, ROOT, Cluster
+from support.cluster import AGENT_IMAGE, BUSYBOX, ROOT, Cluster
 from support.host import until
 from support.installing import UNINSTALL_SECONDS, reinstalled, uninstall, without_operator
 from support.plane import pod, podnetwork
@@ -49,10 +50,26 @@ def state(cluster: Cluster, node: str) -> dict[str, list[str]]:
 
 def programs(cluster: Cluster, node: str) -> list[str]:
     """podnet's in the kernel, by the node's links and with their pods' ends."""
-    pid = cluster.in_cluster("docker", "inspect", "-f", "{{.State.Pid}}", node).stdout.strip()
     look = "from podnet_agent.shortcuts import Shortcuts; print(*Shortcuts().listing(), sep='\\n')"
-    enter = ("nsenter", f"--net=/proc/{pid}/ns/net", sys.executable, "-c", look)
+    here = ("--rm", "--privileged", f"--network=container:{node}", "--entrypoint=python3")
+    enter = ("docker", "run", *here, AGENT_IMAGE, "-c", look)
     return [line for line in cluster.in_cluster(*enter).stdout.splitlines() if line]
+
+
+@contextlib.contextmanager
+def routed(cluster: Cluster) -> Iterator[None]:
+    """Bridged frames don't pass nft on any node, so that podnet's programs are there as well."""
+    nodes = [each["metadata"]["name"] for each in cluster.nodes()]
+    switches = [f"net.bridge.bridge-nf-call-{family}" for family in ("iptables", "ip6tables")]
+    before = {node: cluster.node(node, "sysctl", "-n", *switches).split() for node in nodes}
+    try:
+        for node in nodes:
+            cluster.node(node, "sysctl", "-qw", *(f"{name}=0" for name in switches))
+        yield
+    finally:
+        for node, values in before.items():
+            said = (f"{name}={value}" for name, value in zip(switches, values, strict=True))
+            cluster.node(node, "sysctl", "-qw", *said)
 
 
 def sandbox(name: str, namespace: str, node: str, **network: Any) -> dict[str, Any]:
@@ -91,7 +108,7 @@ def test_deleting_podnet_leaves_nodes_as_they_were(
     nodes = [each["metadata"]["name"] for each in deployed.nodes()]
     pods = [pod(f"pod-{node}", namespace, node) for node in deployed.workers()]
     here = ("--namespace", namespace)
-    with reinstalled(deployed):
+    with reinstalled(deployed), routed(deployed):
         uninstall(deployed)
         before = {node: state(deployed, node) for node in nodes}
         for node in nodes:

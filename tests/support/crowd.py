@@ -185,9 +185,9 @@ def questions(crowd: Crowd, place: str) -> dict[str, tuple[Question, Expected]]:
     for server, port in (("web", HOST_PORT), ("box", BOX_PORT)):
         seen = "" if place == server else _seen(crowd, place)
         where = crowd.nodes[crowd.home]
-        asked[f"{server}'s hostPort"] = ((f"{where}:{port}", 1), by(server, seen))
+        asked[f"hostPort-{server}"] = ((f"{where}:{port}", 1), by(server, seen))
         if place == "node":
-            asked[f"{server}'s hostPort at localhost"] = ((f"127.0.0.1:{port}", 1), by(server))
+            asked[f"hostPort-{server}-localhost"] = ((f"127.0.0.1:{port}", 1), by(server))
     return asked
 
 
