@@ -145,6 +145,7 @@ def test_a_share_that_is_full_says_so(cluster: Nodes) -> None:
     assert cluster.api.condition("NodeSubnet", "tiny.a")["status"] == "True"
     for pod in pods:
         runtime.delete(pod, **config)
+    runtime.end(*pods)
     cluster.api.delete("NodeSubnet", "tiny.a")
     cluster.api.delete("PodNetwork", "tiny")
 
