@@ -136,9 +136,7 @@ def _followed(
     """Shares that kube-controller-manager, or whoever made the node, has cut."""
     lacks = []
     shares = {share.node: share for share in held}
-    for member in members:
-        if not cut.grows:
-            continue
+    for member in members if cut.grows else ():
         if member.pod_cidrs:
             shares[member.name] = Share(cut.network, member.name, member.pod_cidrs)
         elif member.name not in shares:

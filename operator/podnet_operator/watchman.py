@@ -85,7 +85,8 @@ class Watchman:
             except Missing:  # its last objects may have gone without a word
                 bodies, version = [], 0
                 if self._snapshot.versions(resource):
-                    await self._refresh(resource)
+                    with contextlib.suppress(Missing):  # a kind that must be there says nothing
+                        await self._refresh(resource)
             now = {name_of(body): version_of(body) for body in bodies}
             behind = self._is_behind(resource, now)
             points = self._points[resource] + (BEHIND if behind else CAUGHT_UP)

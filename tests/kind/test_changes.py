@@ -138,7 +138,7 @@ def test_a_networks_status_counts_nodes_and_addresses(
     until(lambda: counted() == wanted, f"{wanted}, not {counted()}", 60)
 
 
-def test_a_share_that_is_deleted_comes_back_and_traffic_goes_on(
+def test_a_share_that_is_deleted_comes_back_and_traffic_with_it(
     deployed: Cluster, namespace: str, network: str
 ) -> None:
     """S23. The operator gives the node the same one; its pods stay what they are."""
