@@ -1,17 +1,13 @@
 """The ground the other tests stand on: private hosts are private, whole, and gone afterwards."""
 
-import fcntl
 import json
 import os
-import pty
-import select
 import signal
 import subprocess
 import sys
-import termios
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -322,72 +318,3 @@ def test_the_guard_sees_a_change_in_what_it_watches(host: Host) -> None:
     before = state()
     host.run(["rmdir", f"{keeper.mounted_hierarchies()[0][2]}/podnet"])
     assert changes(before, state()) == ""
-
-
-# --- by hand ---
-
-
-def test_enter_runs_a_command_and_passes_on_its_end(tmp_path: Path) -> None:
-    before = machine_state()
-    enter = [str(TESTS / "support/enter.py"), "--"]
-    told = subprocess.run(
-        [*enter, "sh", "-c", "pwd; cat; ip -br link | wc -l; exit 7"],
-        input="typed\n",
-        capture_output=True,
-        text=True,
-        cwd=tmp_path,
-    )
-    assert (told.returncode, told.stdout) == (7, f"{tmp_path}\ntyped\n1\n")
-    killed = subprocess.run([*enter, "sh", "-c", "kill -9 $$"])
-    assert killed.returncode == 137
-    assert subprocess.run(enter, capture_output=True).returncode == 2
-    assert changes(before, machine_state()) == ""
-
-
-def test_enter_takes_its_command_along_when_told_to_end() -> None:
-    enter = subprocess.Popen(
-        [str(TESTS / "support/enter.py"), "sh", "-c", "echo up; sleep 1000"],
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert enter.stdout is not None and enter.stdout.readline() == "up\n"
-    enter.terminate()
-    assert enter.communicate(timeout=30)[0] == ""  # ends when nobody holds the pipe
-    assert enter.returncode == 128 + signal.SIGTERM
-
-
-def test_enter_gives_its_terminal_to_the_command() -> None:
-    """Input, output, whether there is a terminal, and the interrupt key."""
-    terminal, end = pty.openpty()
-    script = "test -t 0 && test -t 1 && echo terminal; read word; echo read $word; sleep 1000"
-    enter = subprocess.Popen(
-        [str(TESTS / "support/enter.py"), "sh", "-c", script],
-        stdin=end, stdout=end, stderr=end,
-        start_new_session=True,
-        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
-    )  # fmt: skip
-    os.close(end)
-    seen = b""
-
-    def shown(text: bytes) -> bool:
-        nonlocal seen
-        if select.select([terminal], [], [], 0)[0]:
-            seen += os.read(terminal, 1024)
-        return text in seen
-
-    def is_interrupted() -> bool:
-        os.write(terminal, b"\x03")
-        with suppress(subprocess.TimeoutExpired):  # sh swallows one just before it starts sleep
-            enter.wait(5)
-        return enter.returncode is not None
-
-    try:
-        until(lambda: shown(b"terminal"), "a terminal inside", 30)
-        os.write(terminal, b"typed\n")
-        until(lambda: shown(b"read typed"), "what was typed", 30)
-        until(is_interrupted, "the interrupt key to end it", 20)
-        assert enter.returncode == 128 + signal.SIGINT
-    finally:
-        enter.kill()
-        enter.wait()
-        os.close(terminal)
