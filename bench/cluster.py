@@ -27,7 +27,7 @@ def main() -> int:
     kube = Kube()
     nodes = [each["metadata"]["name"] for each in kube.items(fleet.NODE_PATH)]
     measurements: Measurements = {
-        "sandbox": lambda rounds: startup.measure(kube, workers[0], rounds),
+        "sandbox": lambda rounds: startup.measure(cluster, kube, workers[0], rounds),
         "pods": lambda rounds: pods.measure(cluster, kube, workers[0], rounds),
         "stream": lambda _: streams.measure(cluster, startup.NAMESPACE),
         "route": lambda _: fleet.measure_routes(kube, nodes),

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, cast
 
 import kubernetes
@@ -101,46 +102,85 @@ class Kube:
     @contextmanager
     def watching(self, path: str, reached: Callable[[Body], bool]) -> Iterator["Arrivals"]:
         """From now on, see which objects of a collection reach a state, or are gone, and when."""
-        version = self.ask("GET", f"{path}?limit=1")["metadata"]["resourceVersion"]
-        query = f"?watch=true&resourceVersion={version}&timeoutSeconds=900"
-        stream = self._pool.request("GET", self._url + path + query, preload_content=False)
-        arrivals = Arrivals()
-        thread = threading.Thread(target=arrivals.read, args=(stream, reached), daemon=True)
+        arrivals = Arrivals(self.ask("GET", f"{path}?limit=1")["metadata"]["resourceVersion"])
+        thread = threading.Thread(
+            target=arrivals.follow, args=(partial(self._watch, path), reached), daemon=True
+        )
         thread.start()
         try:
             yield arrivals
         finally:
-            with contextlib.suppress(RuntimeError):  # the server has ended it already
-                stream.shutdown()
+            arrivals.shut()
             thread.join()
+
+    def _watch(self, path: str, version: str) -> urllib3.BaseHTTPResponse:
+        """What happens to a collection after that version, a line each, until it is shut."""
+        query = f"?watch=true&resourceVersion={version}&timeoutSeconds=900"
+        stream = self._pool.request("GET", self._url + path + query, preload_content=False)
+        if stream.status >= 400:
+            raise KubeError(f"watch {path}: {stream.status}: {stream.data.decode()}")
+        return stream
 
 
 class Arrivals:
     """When objects were seen in a state, or gone, by name; on the clock of time.time."""
 
-    def __init__(self) -> None:
+    def __init__(self, version: str) -> None:
         self.reached: dict[str, float] = {}
         self.gone: set[str] = set()
-        self._ended = ""  # the watch; what was said last
+        self._version = version
+        self._stream: urllib3.BaseHTTPResponse | None = None
+        self._shut = False
+        self._ended = ""  # why nothing is seen any more
         self._changed = threading.Condition()
 
-    def read(self, stream: urllib3.BaseHTTPResponse, reached: Callable[[Body], bool]) -> None:
-        """Follow a watch until it is shut."""
-        rest = b""
-        last = b""
-        with contextlib.suppress(urllib3.exceptions.HTTPError):  # shut in the middle
-            for chunk in stream.stream(1 << 16):
-                *lines, rest = (rest + chunk).split(b"\n")
-                now = time.time()
-                for last in lines:
-                    self._event(json.loads(last), reached, now)
+    def follow(
+        self, watch: Callable[[str], urllib3.BaseHTTPResponse], reached: Callable[[Body], bool]
+    ) -> None:
+        """Read watches until it is shut: the API server ends one whose reader was late."""
+        try:
+            while stream := self._next(watch):
+                with contextlib.suppress(urllib3.exceptions.HTTPError):  # ended in the middle
+                    self._read(stream, reached)
+        except (KubeError, urllib3.exceptions.HTTPError) as error:
+            with self._changed:
+                self._ended = str(error)
+                self._changed.notify_all()
+
+    def shut(self) -> None:
+        """Nothing more is wanted."""
         with self._changed:
-            self._ended = f"the watch ended behind {(rest or last)[:300]!r}"
-            self._changed.notify_all()
+            self._shut = True
+            if self._stream is not None:
+                with contextlib.suppress(RuntimeError):  # the server has ended it already
+                    self._stream.shutdown()
+
+    def _next(
+        self, watch: Callable[[str], urllib3.BaseHTTPResponse]
+    ) -> urllib3.BaseHTTPResponse | None:
+        stream = watch(self._version)
+        with self._changed:
+            if self._shut:
+                stream.close()
+                return None
+            self._stream = stream
+            return stream
+
+    def _read(self, stream: urllib3.BaseHTTPResponse, reached: Callable[[Body], bool]) -> None:
+        rest = b""
+        for chunk in stream.stream(1 << 16):
+            *lines, rest = (rest + chunk).split(b"\n")
+            now = time.time()
+            for line in lines:
+                self._event(json.loads(line), reached, now)
 
     def _event(self, event: Body, reached: Callable[[Body], bool], now: float) -> None:
-        name = event["object"].get("metadata", {}).get("name", "")
+        if event["type"] == "ERROR":
+            raise KubeError(f"the watch ended: {event['object']}")
+        meta = event["object"].get("metadata", {})
+        name = meta.get("name", "")
         with self._changed:
+            self._version = meta["resourceVersion"]
             if event["type"] == "DELETED":
                 self.gone.add(name)
             elif name not in self.reached and reached(event["object"]):
