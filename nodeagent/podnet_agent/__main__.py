@@ -8,7 +8,9 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from functools import partial
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -88,7 +90,7 @@ def main() -> None:
             installation = None
             if arguments.cni:
                 installation = _installation(arguments.bin_dir, arguments.conf_dir)
-            asyncio.run(_serve(arguments.node, arguments.containerd, installation))
+            _run_beside(partial(_serve, arguments.node, arguments.containerd, installation))
     except PodNetError as error:
         sys.exit(f"podnet-agent: {error}")
 
@@ -189,9 +191,33 @@ async def _plan() -> int:
         return 1
 
 
+def _run_beside(serve: Callable[["Future[Callable[[], None]]"], Coroutine[Any, Any, None]]) -> None:
+    """Run the loop in a thread of its own, and hand it the signals that end it.
+
+    The loop enters pods' namespaces, and who is exec'd into the agent's container comes out where
+    its main thread is. Until there is something to stop, a signal just ends the process.
+    """
+    import asyncio
+
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    stop: Future[Callable[[], None]] = Future()
+    with ThreadPoolExecutor(1, thread_name_prefix="loop") as thread:
+        served = thread.submit(lambda: asyncio.run(serve(stop)))
+        either: list[Future[Any]] = [stop, served]
+        wait(either, return_when=FIRST_COMPLETED)
+        if stop.done():
+            for number in (signal.SIGTERM, signal.SIGINT):
+                signal.signal(number, lambda *_: stop.result()())
+        served.result()
+
+
 async def _serve(
-    node: str | None, containerd: Path | None, installation: "Installation | None"
+    node: str | None,
+    containerd: Path | None,
+    installation: "Installation | None",
+    stop: "Future[Callable[[], None]]",
 ) -> None:
+    """Until `stop`'s function is called, which any thread may do."""
     import asyncio
 
     from podnet_agent.daemon import Machine, running
@@ -205,8 +231,12 @@ async def _serve(
         place = Member.of_cluster(node, paths)
     async with running(paths, place) as service:
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, service.stopping.set)
+
+        def end() -> None:
+            with contextlib.suppress(RuntimeError):  # the loop has ended
+                loop.call_soon_threadsafe(service.stopping.set)
+
+        stop.set_result(end)
         work = [service.keep()]
         if installation is not None:
             work.append(Presence(installation, service.networks, service.threads).keep())

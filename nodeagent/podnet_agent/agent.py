@@ -1,6 +1,6 @@
 """The agent's decisions on this node: attach, detach, refresh, reconcile, explain.
 
-Synchronous and without a lock: the writer thread alone calls it, one change at a time.
+Synchronous and without a lock: it is called by whose turn it is to write (threads.py).
 """
 
 import logging

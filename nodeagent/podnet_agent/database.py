@@ -19,7 +19,7 @@ _PRIMARY = 0xFF
 
 
 class Database:
-    """One file, or `:memory:`. Used by one thread; opened and closed by any."""
+    """One file, or `:memory:`. Used by one thread at a time."""
 
     def __init__(self, path: str, schema: str) -> None:
         self._path = path

@@ -1,4 +1,4 @@
-"""The door to the kernel: carries out operations. Runs in the writer thread."""
+"""The door to the kernel: carries out operations, for whose turn it is to write."""
 
 import errno as errnos
 import os
@@ -72,7 +72,7 @@ class Committer(Protocol):
 
 
 class Kernel:
-    """Used by one thread, the writer; only `sweep` by any."""
+    """Used by one thread at a time, whose turn it is to write; only `sweep` by any."""
 
     def __init__(self, table: Committer, forward: Forward) -> None:
         self._host, self._home = route_socket(), open_own("net")

@@ -1,6 +1,6 @@
 """Namespaces of the kernel: making, pinning, opening, and sockets inside. The only setns(2).
 
-Used by the writer thread and, for reading, by the reader thread; each call leaves its thread where
+Used by the writer and, for reading, by the reader; each call leaves its thread where
 it was. A thread that can't come back would act inside a pod, so then the process ends.
 """
 

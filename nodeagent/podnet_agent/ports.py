@@ -1,4 +1,4 @@
-"""Published ports held by sockets: nobody else on the machine can take them. Writer thread.
+"""Published ports held by sockets: nobody else on the machine can take them. The writer's.
 
 A held TCP port is bound and does not listen, so what is not led to a pod is refused; a UDP socket
 would swallow it, so it has a mark by which the table refuses instead. What is led to a pod never

@@ -22,7 +22,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 class Proc:
-    """Mounted nowhere. Used by one thread, from its first use to the end of the process."""
+    """Mounted nowhere; from its first use to the end of the process. One thread at a time."""
 
     def __init__(self) -> None:
         self._root, self._served = -1, 0

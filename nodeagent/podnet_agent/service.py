@@ -1,7 +1,7 @@
 """What is asked of the agent: apply, delete, run, plan, explain, down.
 
-Three threads: the asyncio loop serves; the writer alone changes store and kernel, one change at a
-time; the reader looks.
+The asyncio loop serves; the writer alone changes store and kernel, one change at a time; the reader
+looks (threads.py).
 """
 
 import asyncio

@@ -1,6 +1,6 @@
 """The machine's own settings that podnet changes: written down before, given back after.
 
-Forwarding is not switched off under somebody who came to need it. Writer thread only.
+Forwarding is not switched off under somebody who came to need it. The writer's alone.
 """
 
 from collections.abc import Iterable, Sequence

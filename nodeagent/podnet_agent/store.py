@@ -1,4 +1,4 @@
-"""The node's records: what was made for which sandbox, and what is under way. Writer thread only.
+"""The node's records: what was made for which sandbox, and what is under way. The writer's alone.
 
 What must be unique is UNIQUE in the schema: the database refuses to give anything out twice.
 """

@@ -1,8 +1,13 @@
-"""The agent's threads beside its loop: the writer, which alone changes things, reader, sweeper."""
+"""The agent's threads beside its loop: the writer, which alone changes things, reader, sweeper.
+
+What is short, and waited for, is written in the loop's own thread when nothing else is being
+written: handing it over costs more than much of it. That thread is in a pod's network namespace
+for moments then, so it is not the process's main one (decision 20).
+"""
 
 import asyncio
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 
@@ -14,21 +19,34 @@ class Threads:
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="writer")
         self._reader = ThreadPoolExecutor(1, thread_name_prefix="reader")
         self._sweeper = ThreadPoolExecutor(1, thread_name_prefix="sweeper")
+        self._pending: set[Future[Any]] = set()  # the writer thread's, waiting or under way
 
     async def write(self, function: Callable[..., Any], *args: Any) -> Any:
-        """Run in the writer thread: the only place where store and kernel are changed."""
+        """Run in the writer thread: store and kernel are changed there, and by `serve`."""
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._writer, function, *args)
+            return await asyncio.wrap_future(self._begin(function, *args))
         finally:
             self.written()
 
-    def submit(
-        self, function: Callable[[], None], crashed: Callable[[BaseException], None]
-    ) -> None:
-        """As `write`, but nobody waits: the answer is on its way before the loop hears of it.
+    def serve(self, function: Callable[[], None], crashed: Callable[[BaseException], None]) -> None:
+        """As `write`, but nobody waits, and at once where it is nobody's turn.
 
         What goes wrong is a bug; `crashed` is told in the loop.
         """
+        if self._pending:
+            self._serve_later(function, crashed)
+            return
+        try:
+            function()
+        except BaseException as error:
+            crashed(error)
+            raise
+        finally:
+            self.written()
+
+    def _serve_later(
+        self, function: Callable[[], None], crashed: Callable[[BaseException], None]
+    ) -> None:
         loop = asyncio.get_running_loop()
 
         def run() -> None:
@@ -40,7 +58,15 @@ class Threads:
             finally:
                 loop.call_soon_threadsafe(self.written)
 
-        self._writer.submit(run)
+        self._begin(run)
+
+    def _begin(self, function: Callable[..., Any], *args: Any) -> Future[Any]:
+        future = self._writer.submit(function, *args)
+        self._pending.add(future)
+        future.add_done_callback(
+            self._pending.discard
+        )  # also of one that nobody waits for any more
+        return future
 
     async def read(self, function: Callable[..., Any], *args: Any) -> Any:
         """Run in the reader thread."""

@@ -1,10 +1,13 @@
 """Who asks the agent for CNI's verbs, and how: callers that leave, lie or say nothing."""
 
+import contextlib
+import os
 import signal
 import socket
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -13,6 +16,7 @@ from support.host import Host
 from support.podnet import SOCKET
 from support.runtime import Pod, Refused, Runtime, request, started
 from support.traffic import Place, icmp, reach
+from support.usage import agent_pid
 
 SHIM = Path(sys.executable).with_name("podnet-cni")
 WEB = {"runtimeConfig": {"portMappings": [{"hostPort": 8080, "containerPort": 80}]}}
@@ -54,6 +58,25 @@ def test_a_runtime_that_gave_up_has_nothing_attached(cni: Runtime) -> None:
     for pod in pods:
         cni.delete(pod)
     cni.is_empty()
+
+
+def test_the_agents_main_thread_stays_at_home(cni: Runtime) -> None:
+    """Who is exec'd into its container gets the main thread's namespaces, whatever is served."""
+    pods = cni.pods(50)
+    pid = agent_pid(cni.podnet)
+    home = {os.readlink(f"/proc/{pid}/ns/net")}
+    main, others = set(home), set()
+    with ThreadPoolExecutor(len(pods)) as pool:
+        adding = [pool.submit(cni.add, pod) for pod in pods]
+        while not all(each.done() for each in adding):
+            for thread in Path(f"/proc/{pid}/task").iterdir():
+                seen = main if thread.name == str(pid) else others
+                with contextlib.suppress(OSError):  # a thread, or a namespace, that has gone
+                    seen.add(os.readlink(thread / "ns/net"))
+        for each in adding:
+            each.result()
+    assert main == home
+    assert others > home  # else nothing was seen of what is looked for
 
 
 BROKEN = {

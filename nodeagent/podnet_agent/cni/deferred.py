@@ -21,7 +21,7 @@ LEFT_OVER_SECONDS = 60.0
 
 
 class Deferred:
-    """The folder of such files. Writer thread only."""
+    """The folder of such files. The writer's alone."""
 
     def __init__(self, folder: Path, plugin: Plugin) -> None:
         self._folder, self._plugin = folder, plugin

@@ -1,7 +1,7 @@
 """Who comes in by the agent's socket: calls of the CNI shim are answered here, the rest is HTTP's.
 
-A kubelet waits for these, so they take the shortest way: read in the loop, handed to the writer
-thread, and answered from there. docs/cni.md has the protocol.
+A kubelet waits for these, so they take the shortest way: read, carried out and answered in the
+loop, or in the writer thread while that is busy. docs/cni.md has the protocol.
 """
 
 import asyncio
@@ -27,8 +27,8 @@ log = logging.getLogger(__name__)
 
 BACKLOG = 1024
 """Connections that may wait: more than pods a node can have."""
-ACCEPTED_AT_ONCE = 64
-"""Then the loop has others to serve."""
+ACCEPTED_AT_ONCE = 8
+"""Then the loop has others to serve: each may take it some milliseconds."""
 REQUEST_SECONDS = 10.0
 """How long a request may take to arrive, and who asked to take the answer."""
 PAUSE_SECONDS = 0.1
@@ -110,7 +110,7 @@ class Door:
             case "CHECK":
                 self._start(self._checked(connection, call))
             case _:
-                self._threads.submit(partial(self._serve, connection, call), self._crashed)
+                self._threads.serve(partial(self._serve, connection, call), self._crashed)
 
     async def _checked(self, connection: socket.socket, call: Call) -> None:
         try:
@@ -123,7 +123,7 @@ class Door:
         _answer(connection, answer)
 
     def _serve(self, connection: socket.socket, call: Call) -> None:
-        """In the writer thread. Who has given up meanwhile is not attached."""
+        """When nothing else is being written. Who has given up meanwhile is not attached."""
         if call.verb == "ADD" and _has_left(connection):
             log.warning("%s: the runtime did not wait for its ADD", call.owner)
             connection.close()

@@ -1,4 +1,4 @@
-"""The verbs: each a question to the agent, or a change by it. Writer thread only."""
+"""The verbs: each a question to the agent, or a change by it. The writer's alone."""
 
 import os
 from functools import lru_cache
