@@ -9,7 +9,7 @@ from pathlib import Path
 from statistics import median
 
 from bench import contenders
-from bench.caller import Chain, Pod, build
+from bench.caller import Chain, Plugin, Pod, build
 from bench.contenders import Contender
 from bench.row import Row, spread
 from support.host import Host
@@ -29,6 +29,7 @@ CHAINS: dict[str, Chain] = {
     "a port": contenders.masquerade_with_port(),
 }
 CROWDED = ("ours", "bridge")
+PROGRAM = Plugin(contenders.SHIM, {"name": "podnet"})
 
 
 @dataclass
@@ -40,6 +41,7 @@ class Times:
     crowds_up: list[float] = field(default_factory=list)
     crowds_down: list[float] = field(default_factory=list)
     bursts: list[float] = field(default_factory=list)  # of each, the 99th percentile
+    program: list[float] = field(default_factory=list)  # asked for VERSION, which needs no agent
 
 
 class Race:
@@ -63,6 +65,8 @@ class Race:
                 if turn:
                     times.add += added
                     times.delete += deleted
+                    if name == "ours":
+                        times.program += one.caller.ask_version(PROGRAM, EACH)
             if turn % 10 == 0:
                 print(f"  {turn} rounds", file=sys.stderr)
 
@@ -171,6 +175,8 @@ def measure(rounds: int | None) -> Iterator[Row]:
         goal=1.5,
         worst=2,
         unit="",
+        note=f"bridge + host-local {spread(bridge.add):.2f}, the program asked for VERSION"
+        f" {spread(ours.program):.2f}",
     )
     yield Row(
         name="cni-del",

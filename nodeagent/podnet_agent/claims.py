@@ -32,6 +32,7 @@ CREATE TABLE IF NOT EXISTS address (network TEXT, host_number BLOB, number INTEG
   sandbox_id TEXT, PRIMARY KEY (network, host_number)) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS address_number ON address (number);
 CREATE INDEX IF NOT EXISTS address_released ON address (released) WHERE released IS NOT NULL;
+CREATE INDEX IF NOT EXISTS address_rests ON address (sandbox_id) WHERE released IS NOT NULL;
 CREATE TABLE IF NOT EXISTS port (protocol TEXT, host_port INTEGER, host_ip TEXT, number INTEGER,
   PRIMARY KEY (protocol, host_port, host_ip)) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS port_number ON port (number);
@@ -181,7 +182,7 @@ class Claims:
     def _own(self, network: str, sandbox_id: str) -> list[int]:
         """The host numbers that the same sandbox had before it was taken down to be made anew."""
         rows = self._db.execute(
-            "SELECT host_number FROM address INDEXED BY address_released"
+            "SELECT host_number FROM address INDEXED BY address_rests"
             " WHERE released NOTNULL AND network = ? AND sandbox_id = ? ORDER BY number",
             (network, sandbox_id),
         )
