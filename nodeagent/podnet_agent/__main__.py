@@ -221,6 +221,7 @@ async def _serve(
     import asyncio
 
     from podnet_agent.daemon import Machine, running
+    from podnet_agent.health import answers, attachable, served
     from podnet_agent.paths import Paths
     from podnet_agent.presence import Presence
 
@@ -229,7 +230,11 @@ async def _serve(
         from podnet_agent.cluster.service import Member
 
         place = Member.of_cluster(node, paths)
-    async with running(paths, place) as service:
+    async with contextlib.AsyncExitStack() as stack:
+        service = await stack.enter_async_context(running(paths, place))
+        if node is not None:
+            asked = attachable(service.agent, service.threads) if installation else answers
+            await stack.enter_async_context(served(asked))
         loop = asyncio.get_running_loop()
 
         def end() -> None:

@@ -6,10 +6,10 @@ from typing import Any
 
 import yaml
 
-from podnet.cni.call import parse
+from podnet_agent import health as agents
 from podnet_agent.paths import Paths
 from podnet_agent.runtime.containerd.config import CONFIG, CniFolders
-from podnet_operator.health import HOST, PORT
+from podnet_operator import health as operators
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 
@@ -22,9 +22,6 @@ def test_the_agent_that_is_the_cni_plugin_sees_where_containerd_looks() -> None:
             patch_by(agent, operation)
     spec = agent["spec"]["template"]["spec"]
     assert spec["containers"][0]["args"][-1] == "--cni"
-    shell, _, script, config = spec["containers"][0]["readinessProbe"]["exec"]["command"]
-    assert (shell, "CNI_COMMAND=STATUS" in script) == ("sh", True)
-    parse({"CNI_COMMAND": "STATUS", "CNI_PATH": "/opt/cni/bin"}, config.encode())
     volumes = {volume["name"]: volume for volume in spec["volumes"]}
     mounts = {mount["mountPath"]: mount for mount in spec["containers"][0]["volumeMounts"]}
     assert len(volumes) == len(spec["volumes"]) == len(mounts)
@@ -60,11 +57,25 @@ def test_the_operators_image_is_run_as_nobody() -> None:
     assert int(user) > 0
 
 
-def test_the_operators_probes_ask_where_it_answers() -> None:
+def test_probes_ask_where_they_are_answered() -> None:
     (operator,) = documents("base/operator.yaml", "Deployment")
-    (container,) = operator["spec"]["template"]["spec"]["containers"]
-    for probe in ("readinessProbe", "livenessProbe"):
-        assert container[probe]["httpGet"] == {"host": HOST, "port": PORT, "path": "/healthz"}
+    (agent,) = documents("base/agent.yaml", "DaemonSet")
+    assert operators.PORT != agents.PORT  # on one node, without a network of their own
+    for owner, kind, paths in (
+        (operator, operators, {"readinessProbe": "healthz", "livenessProbe": "healthz"}),
+        (
+            agent,
+            agents,
+            {"startupProbe": "healthz", "readinessProbe": "readyz", "livenessProbe": "healthz"},
+        ),
+    ):
+        (container,) = owner["spec"]["template"]["spec"]["containers"]
+        assert {
+            name: probe["httpGet"] for name, probe in container.items() if name.endswith("Probe")
+        } == {
+            name: {"host": kind.HOST, "port": kind.PORT, "path": f"/{path}"}
+            for name, path in paths.items()
+        }
 
 
 def test_nothing_laid_over_the_base_changes_the_operator_but_its_image() -> None:
@@ -81,13 +92,9 @@ def documents(file: str, kind: str) -> list[dict[str, Any]]:
 
 
 def patch_by(document: Any, operation: dict[str, Any]) -> None:
-    """JSON Patch's `add` at the end of a list, and `replace` of a field (RFC 6902)."""
+    """JSON Patch's `add` at the end of a list (RFC 6902)."""
     *steps, last = operation["path"].strip("/").split("/")
     for step in steps:
         document = document[int(step) if isinstance(document, list) else step]
-    if operation["op"] == "replace":
-        assert last in document
-        document[last] = operation["value"]
-        return
     assert (operation["op"], last) == ("add", "-")
     document.append(operation["value"])
