@@ -119,8 +119,7 @@ class Containerd:
         try:
             async with self._making:
                 image = await self._images.get(spec.image, record_id(files))
-                await self._write_record(files, image)
-                mounts = await self._mounts(files, image)
+                mounts = await self._prepare(files, image)
                 user = find_user(_layers(mounts), spec, image)
                 place = Place(
                     id=files.id,
@@ -150,12 +149,44 @@ class Containerd:
         except (BadImage, NoSuchUser) as error:
             raise Invalid([Problem(f"container {spec.name}", str(error))]) from error
 
+    async def _prepare(self, files: Files, image: NodeImage) -> tuple[messages.Mount, ...]:
+        """How the root is mounted, of a container with a record; the image is held meanwhile.
+
+        Each question to containerd takes milliseconds, so what needs not wait does not.
+        """
+        owner, key = files.id.partition("-")[0], record_id(files)
+        if not image.chain:
+            await self._write_record(files, image)
+            return self._node_mounts(files)
+        mounts, held = await asyncio.gather(
+            self._snapshot(files, image),
+            self._leases.hold(owner, key, image.name, image.digest),
+            return_exceptions=True,  # who fails is cleaned up behind, and nothing may come after
+        )
+        for each in (held, mounts):
+            if isinstance(each, BaseException):
+                raise each
+        assert isinstance(mounts, tuple)
+        return mounts
+
+    async def _snapshot(self, files: Files, image: NodeImage) -> tuple[messages.Mount, ...]:
+        """The record is there, and the snapshot that it names."""
+        await self._write_record(files, image)
+        request = messages.Snapshot(SNAPSHOTTER, record_id(files), image.chain)
+        try:
+            found = await self._client.call(
+                "snapshots.v1.Snapshots/Prepare", request, messages.Mounts
+            )
+        except NotFound as error:
+            raise PodNetError(
+                f"image {image.name} is on this node but not unpacked by the snapshotter"
+                f" {SNAPSHOTTER}: a Pod with it on this node unpacks it"
+            ) from error
+        return found.mounts
+
     async def _write_record(self, files: Files, image: NodeImage) -> None:
-        """The record is there, and the snapshot that it names may be made."""
         owner, _, name = files.id.partition("-")
         key = record_id(files)
-        if image.chain:
-            await self._leases.hold(owner, key, image.name, image.digest)
         record = messages.Record(
             id=key,
             labels={SANDBOX_LABEL: owner, CONTAINER_LABEL: name},
@@ -173,25 +204,14 @@ class Containerd:
         request = messages.UpdateRecord(record, messages.FieldMask(("spec",)))
         await self._client.call("containers.v1.Containers/Update", request, messages.OneRecord)
 
-    async def _mounts(self, files: Files, image: NodeImage) -> tuple[messages.Mount, ...]:
-        """How the node mounts the container's root."""
-        if not image.chain:
-            layers = {"upperdir": files.bundle / "upper", "workdir": files.bundle / "work"}
-            for layer in layers.values():
-                layer.mkdir(mode=0o755, exist_ok=True)
-            options = ("lowerdir=/", *(f"{name}={path}" for name, path in layers.items()))
-            return (messages.Mount("overlay", "overlay", options=options),)
-        request = messages.Snapshot(SNAPSHOTTER, record_id(files), image.chain)
-        try:
-            found = await self._client.call(
-                "snapshots.v1.Snapshots/Prepare", request, messages.Mounts
-            )
-        except NotFound as error:
-            raise PodNetError(
-                f"image {image.name} is on this node but not unpacked by the snapshotter"
-                f" {SNAPSHOTTER}: a Pod with it on this node unpacks it"
-            ) from error
-        return found.mounts
+    @staticmethod
+    def _node_mounts(files: Files) -> tuple[messages.Mount, ...]:
+        """The node's own root, with a writable layer in the bundle's folder."""
+        layers = {"upperdir": files.bundle / "upper", "workdir": files.bundle / "work"}
+        for layer in layers.values():
+            layer.mkdir(mode=0o755, exist_ok=True)
+        options = ("lowerdir=/", *(f"{name}={path}" for name, path in layers.items()))
+        return (messages.Mount("overlay", "overlay", options=options),)
 
     async def watch(self, files: Files, on_end: Callable[[], None]) -> bool:
         """Call `on_end` when it has ended, its exit code and all of its log written."""

@@ -30,8 +30,8 @@ AGAIN_SECONDS = 0.2
 @dataclass(slots=True)
 class _Task:
     files: Files
+    started: bool
     watcher: asyncio.Task[None] | None = None
-    started: bool = True
 
 
 class Tasks:
@@ -63,20 +63,29 @@ class Tasks:
         except PodNetError as error:
             raise failure(files.name, str(error)) from error
         files.pid.write_text(str(made.pid))
+        self._known[key] = _Task(files, started=False)
 
     async def watch(self, files: Files, key: str, on_end: Callable[[], None]) -> bool:
         """Call `on_end` once it has ended. False: it has before."""
-        task = self._known[key] = _Task(files)
-        process = await self._look(key)
-        if process is None:
-            return False
-        task.started = process.status != messages.CREATED
-        if process.status == messages.STOPPED:
-            _note(files, process.exit_status, process.exited_at)
-            return False
-        files.pid.write_text(str(process.pid))
+        task = self._known.get(key)
+        if task is None or task.watcher:  # not what was just made here
+            task = await self._found(files, key)
+            if task is None:
+                return False
+            self._known[key] = task
         task.watcher = asyncio.get_running_loop().create_task(self._wait(files, key, on_end))
         return True
+
+    async def _found(self, files: Files, key: str) -> _Task | None:
+        """The task, of an earlier agent's making; None: it has ended, or is not there."""
+        process = await self._look(key)
+        if process is None:
+            return None
+        if process.status == messages.STOPPED:
+            _note(files, process.exit_status, process.exited_at)
+            return None
+        files.pid.write_text(str(process.pid))
+        return _Task(files, started=process.status != messages.CREATED)
 
     async def start(self, files: Files, key: str) -> None:
         """The command runs, or has run."""
