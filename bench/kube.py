@@ -18,6 +18,8 @@ import kubernetes
 import urllib3
 
 Body = dict[str, Any]
+Watch = Callable[[str], urllib3.BaseHTTPResponse]
+"""A watch of a collection, from a resource version on."""
 PODNET = "/apis/podnet.dev/v1alpha1"
 AT_ONCE = 20
 """Requests on the way to the server."""
@@ -102,10 +104,9 @@ class Kube:
     @contextmanager
     def watching(self, path: str, reached: Callable[[Body], bool]) -> Iterator["Arrivals"]:
         """From now on, see which objects of a collection reach a state, or are gone, and when."""
-        arrivals = Arrivals(self.ask("GET", f"{path}?limit=1")["metadata"]["resourceVersion"])
-        thread = threading.Thread(
-            target=arrivals.follow, args=(partial(self._watch, path), reached), daemon=True
-        )
+        version = self.ask("GET", f"{path}?limit=1")["metadata"]["resourceVersion"]
+        arrivals = Arrivals(partial(self._watch, path), version)
+        thread = threading.Thread(target=arrivals.follow, args=(reached,), daemon=True)
         thread.start()
         try:
             yield arrivals
@@ -125,27 +126,27 @@ class Kube:
 class Arrivals:
     """When objects were seen in a state, or gone, by name; on the clock of time.time."""
 
-    def __init__(self, version: str) -> None:
+    def __init__(self, watch: Watch, version: str) -> None:
         self.reached: dict[str, float] = {}
         self.gone: set[str] = set()
-        self._version = version
-        self._stream: urllib3.BaseHTTPResponse | None = None
+        self._watch, self._version = watch, version
+        self._stream: urllib3.BaseHTTPResponse | None = watch(version)
         self._shut = False
         self._ended = ""  # why nothing is seen any more
         self._changed = threading.Condition()
 
-    def follow(
-        self, watch: Callable[[str], urllib3.BaseHTTPResponse], reached: Callable[[Body], bool]
-    ) -> None:
-        """Read watches until it is shut: the API server ends one whose reader was late."""
+    def follow(self, reached: Callable[[Body], bool]) -> None:
+        """Read until it is shut: the API server ends a watch whose reader was late."""
         try:
-            while stream := self._next(watch):
+            while stream := self._stream:
                 with contextlib.suppress(urllib3.exceptions.HTTPError):  # ended in the middle
                     self._read(stream, reached)
-        except (KubeError, urllib3.exceptions.HTTPError) as error:
+                self._go_on()
+        except BaseException as error:
             with self._changed:
-                self._ended = str(error)
+                self._ended = f"the watch ended: {error!r}"
                 self._changed.notify_all()
+            raise
 
     def shut(self) -> None:
         """Nothing more is wanted."""
@@ -155,16 +156,13 @@ class Arrivals:
                 with contextlib.suppress(RuntimeError):  # the server has ended it already
                     self._stream.shutdown()
 
-    def _next(
-        self, watch: Callable[[str], urllib3.BaseHTTPResponse]
-    ) -> urllib3.BaseHTTPResponse | None:
-        stream = watch(self._version)
+    def _go_on(self) -> None:
+        stream = None if self._shut else self._watch(self._version)
         with self._changed:
-            if self._shut:
+            if self._shut and stream is not None:
                 stream.close()
-                return None
+                stream = None
             self._stream = stream
-            return stream
 
     def _read(self, stream: urllib3.BaseHTTPResponse, reached: Callable[[Body], bool]) -> None:
         rest = b""
@@ -176,7 +174,7 @@ class Arrivals:
 
     def _event(self, event: Body, reached: Callable[[Body], bool], now: float) -> None:
         if event["type"] == "ERROR":
-            raise KubeError(f"the watch ended: {event['object']}")
+            raise KubeError(str(event["object"]))
         meta = event["object"].get("metadata", {})
         name = meta.get("name", "")
         with self._changed:

@@ -98,6 +98,6 @@ def measure(cluster: Cluster, kube: Kube, node: str, rounds: int | None) -> Iter
         )
 
 
-def _namespaces(cluster: Cluster, node: str) -> int:
-    """How many network namespaces the node has pinned: the last thing of a Pod that goes."""
-    return len(cluster.node(node, "ls", "/run/netns").split())
+def _namespaces(cluster: Cluster, node: str) -> set[str]:
+    """The network namespaces that the node has pinned: the last thing of a Pod that goes."""
+    return set(cluster.node(node, "ls", "/run/netns").split())

@@ -9,7 +9,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Coroutine, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
@@ -199,16 +199,19 @@ def _run_beside(serve: Callable[["Future[Callable[[], None]]"], Coroutine[Any, A
     """
     import asyncio
 
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
     stop: Future[Callable[[], None]] = Future()
-    with ThreadPoolExecutor(1, thread_name_prefix="loop") as thread:
-        served = thread.submit(lambda: asyncio.run(serve(stop)))
-        either: list[Future[Any]] = [stop, served]
-        wait(either, return_when=FIRST_COMPLETED)
+
+    def end(number: int, _: object) -> None:
         if stop.done():
-            for number in (signal.SIGTERM, signal.SIGINT):
-                signal.signal(number, lambda *_: stop.result()())
-        served.result()
+            stop.result()()
+        else:
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, end)
+    with ThreadPoolExecutor(1, thread_name_prefix="loop") as thread:
+        thread.submit(lambda: asyncio.run(serve(stop))).result()
 
 
 async def _serve(
@@ -221,7 +224,7 @@ async def _serve(
     import asyncio
 
     from podnet_agent.daemon import Machine, running
-    from podnet_agent.health import answers, attachable, served
+    from podnet_agent.health import answers, attachable, listen, reachable, served
     from podnet_agent.paths import Paths
     from podnet_agent.presence import Presence
 
@@ -231,10 +234,8 @@ async def _serve(
 
         place = Member.of_cluster(node, paths)
     async with contextlib.AsyncExitStack() as stack:
+        probed = stack.enter_context(listen()) if node is not None else None  # before all else
         service = await stack.enter_async_context(running(paths, place))
-        if node is not None:
-            asked = attachable(service.agent, service.threads) if installation else answers
-            await stack.enter_async_context(served(asked))
         loop = asyncio.get_running_loop()
 
         def end() -> None:
@@ -242,6 +243,9 @@ async def _serve(
                 loop.call_soon_threadsafe(service.stopping.set)
 
         stop.set_result(end)
+        if probed is not None:
+            ready = attachable(service.agent, service.threads) if installation else answers
+            await stack.enter_async_context(served(probed, reachable(paths.socket), ready))
         work = [service.keep()]
         if installation is not None:
             work.append(Presence(installation, service.networks, service.threads).keep())

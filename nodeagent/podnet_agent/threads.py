@@ -29,12 +29,9 @@ class Threads:
             self.written()
 
     def serve(self, function: Callable[[], None], crashed: Callable[[BaseException], None]) -> None:
-        """As `write`, but nobody waits, and at once where it is nobody's turn.
-
-        What goes wrong is a bug; `crashed` is told in the loop.
-        """
+        """As `serve_later`, but at once where it is nobody's turn: for what takes milliseconds."""
         if self._pending:
-            self._serve_later(function, crashed)
+            self.serve_later(function, crashed)
             return
         try:
             function()
@@ -44,9 +41,10 @@ class Threads:
         finally:
             self.written()
 
-    def _serve_later(
+    def serve_later(
         self, function: Callable[[], None], crashed: Callable[[BaseException], None]
     ) -> None:
+        """As `write`, but nobody waits. What goes wrong is a bug; `crashed` is told in the loop."""
         loop = asyncio.get_running_loop()
 
         def run() -> None:

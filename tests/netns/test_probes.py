@@ -8,7 +8,7 @@ import pytest
 from podnet_agent.health import HOST, PORT
 from support.host import HostError, until
 from support.nodes import AGENT, V4, Nodes
-from support.podnet import Podnet
+from support.podnet import SOCKET, Podnet
 
 SERVER = f"""
 import http.server
@@ -55,6 +55,8 @@ def test_a_node_is_ready_while_a_pod_could_be_attached(nodes: Nodes) -> None:
     nodes.api.delete("NodeSubnet", "default.a")
     until(lambda: heard(podnet, "/readyz").startswith("503"), "it to be ready no more")
     assert heard(podnet, "/healthz") == "200 ok"
+    host.path(SOCKET).unlink()
+    assert heard(podnet, "/healthz").startswith("503")
 
 
 def test_a_node_without_cni_is_ready_once_it_answers(nodes: Nodes) -> None:

@@ -98,6 +98,9 @@ class Door:
 
     def _arrived(self, connection: socket.socket, request: http.Request) -> None:
         """A whole request: most are the writer's, some can be answered at once."""
+        if self._listener.fileno() < 0:  # the agent ends: who asked hears that it is away
+            connection.close()
+            return
         try:
             call = parse(request.environment, request.stdin)
         except CniError as error:
@@ -110,7 +113,9 @@ class Door:
             case "CHECK":
                 self._start(self._checked(connection, call))
             case _:
-                self._threads.serve(partial(self._serve, connection, call), self._crashed)
+                short = call.verb != "GC" and not call.config.ports  # who has a port, takes a while
+                serve = self._threads.serve if short else self._threads.serve_later
+                serve(partial(self._serve, connection, call), self._crashed)
 
     async def _checked(self, connection: socket.socket, call: Call) -> None:
         try:
