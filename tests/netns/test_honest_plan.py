@@ -54,7 +54,7 @@ MANIFESTS = {
         f"experiment {name}": "\n---\n".join(
             file.read_text()
             for file in (ROOT / "experiments" / "lab.yaml", *sorted(page.parent.glob("*.yaml")))
-            if file.name != "greedy.yaml"  # is refused
+            if file.name not in ("greedy.yaml", "rival.yaml")  # is refused; ends at once
         )
         for name, page in PAGES.items()
         if name not in OF_CLUSTERS
