@@ -12,11 +12,10 @@ from pathlib import Path
 from aiohttp import web
 
 from podnet.cni.call import parse
-from podnet.cni.config import PLUGIN
 from podnet.errors import Conflict, PodNetError, Retryable
 from podnet_agent.agent import Agent
 from podnet_agent.cni.plugin import Plugin
-from podnet_agent.install import CONFLIST
+from podnet_agent.install import STATUS
 from podnet_agent.threads import Threads
 
 HOST, PORT = "127.0.0.1", 9643
@@ -44,8 +43,7 @@ def reachable(path: Path) -> Question:
 
 def attachable(agent: Agent, threads: Threads) -> Question:
     """Well while a Pod could be attached: the question that containerd asks."""
-    config = f'{{"cniVersion": "1.1.0", "name": "{CONFLIST["name"]}", "type": "{PLUGIN}"}}'
-    call = parse({"CNI_COMMAND": "STATUS", "CNI_PATH": "/"}, config.encode())
+    call = parse({"CNI_COMMAND": "STATUS", "CNI_PATH": "/"}, STATUS.encode())
 
     async def ready() -> None:
         await threads.write(Plugin(agent).status, call)

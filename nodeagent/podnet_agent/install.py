@@ -31,6 +31,8 @@ CONFLIST = {
         }
     ],
 }
+STATUS = json.dumps({"cniVersion": "1.1.0", "name": CONFLIST["name"], "type": PLUGIN})
+"""The configuration with which STATUS is asked for: the version that brought the verb."""
 _TEXT = (json.dumps(CONFLIST, indent=2) + "\n").encode()
 _SUFFIXES = (".conf", ".conflist", ".json")
 """What containerd takes for a configuration (go-cni, opts.go)."""
@@ -93,13 +95,12 @@ class Installation:
 
     def _ask(self) -> None:
         """Retryable where the agent could not attach a Pod now; asked as containerd asks."""
-        config = {"cniVersion": "1.1.0", "name": CONFLIST["name"], "type": PLUGIN}
         environment = {"CNI_COMMAND": "STATUS", "CNI_PATH": str(self.programs)}
         try:
             done = subprocess.run(
                 [self.program],
                 env=environment,
-                input=json.dumps(config),
+                input=STATUS,
                 stdout=subprocess.PIPE,  # it ends after 3 s, whatever the agent does
                 text=True,
             )
