@@ -133,13 +133,17 @@ def _sysctl(operation: Operation, thing: Sysctl) -> tuple[str, ...]:
 
 def _bridge(operation: Operation, thing: Bridge) -> tuple[str, ...]:
     alias = f"alias '{thing.alias}'"
+    snooping = f"type bridge mcast_snooping {int(thing.snooping)}"
     match operation:
         case Remove():
             return (f"ip link delete {thing.name}",)
         case Change():
-            return (f"ip link set {thing.name} address {thing.mac} mtu {thing.mtu} {alias}",)
+            return (
+                f"ip link set {thing.name} address {thing.mac} mtu {thing.mtu} {alias}",
+                f"ip link set {thing.name} {snooping}",
+            )
     return (
-        f"ip link add {thing.name} address {thing.mac} type bridge",
+        f"ip link add {thing.name} address {thing.mac} {snooping}",
         f"ip link set {thing.name} mtu {thing.mtu} {alias}",
     )
 

@@ -81,13 +81,17 @@ class Sysctl(_Owned):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bridge(_Owned):
-    """The switch of one network on this node."""
+    """The switch of one network on this node.
+
+    `snooping`: it listens to who joins which multicast group (IGMP, MLD), as the kernel's do.
+    """
 
     rank: ClassVar[int] = 2
     name: str
     mac: str
     mtu: int
     alias: str
+    snooping: bool = False
 
     @property
     def key(self) -> Key:

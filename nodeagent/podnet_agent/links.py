@@ -27,7 +27,8 @@ IFF_UP = 1
 AF_BRIDGE = 7
 IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_LINK, IFLA_MASTER, IFLA_PROTINFO = 1, 3, 4, 5, 10, 12
 IFLA_LINKINFO, IFLA_IFALIAS, IFLA_GROUP, IFLA_EXT_MASK, IFLA_LINK_NETNSID = 18, 20, 27, 29, 37
-INFO_KIND, INFO_SLAVE_KIND, INFO_SLAVE_DATA = 1, 4, 5
+INFO_KIND, INFO_DATA, INFO_SLAVE_KIND, INFO_SLAVE_DATA = 1, 2, 4, 5
+BR_MCAST_SNOOPING = 23
 BRPORT_MODE, BRPORT_ISOLATED = 4, 33
 """BRPORT_MODE is what iproute2 calls hairpin."""
 RTEXT_FILTER_SKIP_STATS = 8
@@ -69,6 +70,7 @@ class Link(NamedTuple):
     kind: str  # veth, bridge, ...; "" of lo and of hardware
     hairpin: bool
     isolated: bool
+    snooping: bool  # of a bridge
 
 
 def number_of(link: Link) -> int:
@@ -114,11 +116,14 @@ def decode(message: Message) -> Link:
     data, at, end = message.data, message.at, message.end
     _, _, index, flags, _ = _IFINFO.unpack_from(data, at)
     found = _spans(data, at + _IFINFO.size, end, _WANTED)
-    kind, hairpin, isolated = "", False, False
+    kind, hairpin, isolated, snooping = "", False, False, False
     if IFLA_LINKINFO in found:
         info = _spans(data, *found[IFLA_LINKINFO])
         if INFO_KIND in info:
             kind = _text(data, info[INFO_KIND])
+        if kind == "bridge" and INFO_DATA in info:
+            span = _spans(data, *info[INFO_DATA]).get(BR_MCAST_SNOOPING)
+            snooping = span is not None and bool(data[span[0]])  # a kernel may be without it
         if INFO_SLAVE_DATA in info and _text(data, info[INFO_SLAVE_KIND]) == "bridge":
             hairpin, isolated = _port(data, info[INFO_SLAVE_DATA])
     elif IFLA_PROTINFO in found:  # of a bridge's own message about its port
@@ -137,6 +142,7 @@ def decode(message: Message) -> Link:
         kind,
         hairpin,
         isolated,
+        snooping,
     )
 
 

@@ -40,6 +40,7 @@ IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_MASTER, IFLA_LINKINFO = 1, 3, 4, 10, 1
 IFLA_IFALIAS, IFLA_AF_SPEC, IFLA_GROUP, IFLA_NET_NS_FD = 20, 26, 27, 28
 IFLA_NUM_TX_QUEUES, IFLA_NUM_RX_QUEUES = 31, 32
 INFO_KIND, INFO_DATA, INFO_SLAVE_KIND, INFO_SLAVE_DATA = 1, 2, 4, 5
+BR_MCAST_SNOOPING = 23
 BRPORT_HAIRPIN, BRPORT_ISOLATED = 4, 33
 VETH_INFO_PEER = 1
 ADDR_GEN_MODE, ADDR_GEN_NONE = 8, b"\x01"
@@ -201,10 +202,11 @@ def _bridge(operation: Operation, thing: Bridge) -> tuple[Message, ...]:
         return ((DELLINK, 0, head),)
     mac = attr(IFLA_ADDRESS, _hardware(thing.mac))
     facts = u32(IFLA_MTU, thing.mtu) + attr(IFLA_IFALIAS, thing.alias.encode())
+    kind = _link_data("bridge", attr(BR_MCAST_SNOOPING, bytes([thing.snooping])))
     if isinstance(operation, Change):
-        return ((SETLINK, 0, head + mac), (SETLINK, 0, head + facts))
+        return ((NEWLINK, 0, head + mac + kind), (SETLINK, 0, head + facts))
     return (
-        (NEWLINK, CREATE | EXCL, head + mac + _link_data("bridge")),
+        (NEWLINK, CREATE | EXCL, head + mac + kind),
         (SETLINK, 0, head + facts),
     )
 

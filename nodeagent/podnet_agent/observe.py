@@ -177,7 +177,13 @@ def _node(
     for link in read.links:
         key: Key = ("link", HOST, link.name)
         if link.ifindex in bridges:
-            bridge = Bridge(name=link.name, mac=link.mac, mtu=link.mtu, alias=link.alias)
+            bridge = Bridge(
+                name=link.name,
+                mac=link.mac,
+                mtu=link.mtu,
+                alias=link.alias,
+                snooping=link.snooping,
+            )
             yield key, Seen(bridge, ours=True, ifindex=link.ifindex)
             if link.up:
                 interface = Interface(ifname=link.name, within=key)

@@ -105,6 +105,11 @@ DAMAGES = (
         ("Change link podnet0",),
     ),
     Damage(
+        "the bridge with an ear for multicast groups",
+        "ip link set podnet0 type bridge mcast_snooping 1",
+        ("Change link podnet0",),
+    ),
+    Damage(
         "the bridge down",
         "ip link set podnet0 down",
         ("Add address podnet0 fd00:17::1/64", "Add interface podnet0"),

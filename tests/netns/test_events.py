@@ -61,6 +61,7 @@ def do(node: Node, *commands: str) -> None:
         "ip link set podnet0 down",
         "ip link set podnet0 mtu 1400",
         "ip link set podnet0 address 02:00:00:00:00:09",
+        "ip link set podnet0 type bridge mcast_snooping 1",
         "ip address del 172.17.0.1/16 dev podnet0",
         "ip address del fd00:17::1/64 dev podnet0",
         "ip address add 10.9.9.9/32 dev podnet0",

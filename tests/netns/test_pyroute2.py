@@ -33,6 +33,7 @@ def crowded(host: Host) -> Host:
         "ip link add va type veth peer name vb",
         "ip link set va up",
         "ip link set vb up group 7",
+        "ip link add switch type bridge",  # listens to multicast groups, as ours do not
         "ip address add 10.0.0.1/24 dev va",
         "ip address add 10.0.0.2 peer 10.0.0.3/32 dev va",
         "ip address add 2001:db8::1/64 dev va",
@@ -58,7 +59,7 @@ def test_pyroute2_reads_the_same_links(crowded: Host) -> None:
 def link_of_pyroute2(each: Any) -> dict[str, Any]:
     """A link of pyroute2's as one of ours."""
     info = each.get_nested("IFLA_LINKINFO") or each
-    port = info.get_attr("IFLA_INFO_SLAVE_DATA")
+    port, own = info.get_attr("IFLA_INFO_SLAVE_DATA"), info.get_attr("IFLA_INFO_DATA")
     return {
         "ifindex": each["index"],
         "name": each.get_attr("IFLA_IFNAME"),
@@ -73,6 +74,8 @@ def link_of_pyroute2(each: Any) -> dict[str, Any]:
         "kind": info.get_attr("IFLA_INFO_KIND") or "",
         "hairpin": bool(port and port.get_attr("IFLA_BRPORT_MODE")),
         "isolated": bool(port and port.get_attr("IFLA_BRPORT_ISOLATED")),
+        "snooping": info.get_attr("IFLA_INFO_KIND") == "bridge"
+        and bool(own.get_attr("IFLA_BR_MCAST_SNOOPING")),
     }
 
 

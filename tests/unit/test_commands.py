@@ -69,13 +69,16 @@ TABLE: list[tuple[Operation, list[str]]] = [
     (
         Add(BRIDGE),
         [
-            "ip link add podnet0 address 02:42:ac:11:00:01 type bridge",
+            "ip link add podnet0 address 02:42:ac:11:00:01 type bridge mcast_snooping 0",
             "ip link set podnet0 mtu 1500 alias 'podnet PodNetwork/a'",
         ],
     ),
     (
         Change(BRIDGE, BRIDGE),
-        ["ip link set podnet0 address 02:42:ac:11:00:01 mtu 1500 alias 'podnet PodNetwork/a'"],
+        [
+            "ip link set podnet0 address 02:42:ac:11:00:01 mtu 1500 alias 'podnet PodNetwork/a'",
+            "ip link set podnet0 type bridge mcast_snooping 0",
+        ],
     ),
     (Remove(BRIDGE), ["ip link delete podnet0"]),
     (

@@ -35,7 +35,7 @@ def test_mode_none_is_a_namespace_with_loopback() -> None:
 
 def test_a_network_is_a_bridge_and_what_the_table_must_know() -> None:
     assert lines(network_objects(NETWORK)) == [
-        "ip link add podnet0 address 02:42:ac:11:00:01 type bridge",
+        "ip link add podnet0 address 02:42:ac:11:00:01 type bridge mcast_snooping 0",
         "ip link set podnet0 mtu 1500 alias 'podnet PodNetwork/default'",
         "sysctl -q -w net/ipv4/conf/podnet0/route_localnet=1",
         "ip address replace 172.17.0.1/16 dev podnet0 broadcast +",

@@ -119,13 +119,15 @@ def test_a_bridge_is_made_changed_and_deleted() -> None:
     name = {"IFLA_IFNAME": "podnet0"}
     mac = name | {"IFLA_ADDRESS": "02:42:ac:11:00:01"}
     facts = (AS_IT_IS, name | {"IFLA_MTU": 1500, "IFLA_IFALIAS": "podnet PodNetwork/a"})
+    snooping = {"IFLA_BR_MCAST_SNOOPING": 0}
+    bridge = {"IFLA_LINKINFO": {"IFLA_INFO_KIND": "bridge", "IFLA_INFO_DATA": snooping}}
     (kind, flags, body), (other, later, rest) = packed(Add(BRIDGE))
     assert (kind, flags, other, later) == (16, CREATE | EXCL, 19, 0)
-    assert link(body) == (AS_IT_IS, mac | {"IFLA_LINKINFO": {"IFLA_INFO_KIND": "bridge"}})
+    assert link(body) == (AS_IT_IS, mac | bridge)
     assert link(rest) == facts
     (kind, flags, body), (_, _, rest) = packed(Change(BRIDGE, BRIDGE))
-    assert (kind, flags) == (19, 0)
-    assert (link(body), link(rest)) == ((AS_IT_IS, mac), facts)
+    assert (kind, flags) == (16, 0)
+    assert (link(body), link(rest)) == ((AS_IT_IS, mac | bridge), facts)
     ((kind, flags, body),) = packed(Remove(BRIDGE))
     assert (kind, flags) == (17, 0)
     assert link(body) == (AS_IT_IS, {"IFLA_IFNAME": "podnet0"})

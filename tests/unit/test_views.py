@@ -26,7 +26,7 @@ def test_a_plan_is_its_operations_with_their_commands() -> None:
                 "name": "podnet0",
                 "cause": "a b",
                 "commands": [
-                    "ip link add podnet0 address 02:42:ac:11:00:01 type bridge",
+                    "ip link add podnet0 address 02:42:ac:11:00:01 type bridge mcast_snooping 0",
                     "ip link set podnet0 mtu 1500 alias 'podnet PodNetwork/a'",
                 ],
             }
