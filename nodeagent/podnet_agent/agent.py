@@ -88,7 +88,7 @@ class Agent:
             self.ports.release(attachment.number)
             self.store.release(attachment.number)
             raise
-        self.store.complete(attachment.number)
+        self.store.complete(attachment.number, namespace.sandbox_id if namespace else None)
         self.attachments += 1
         return attachment
 

@@ -19,7 +19,7 @@ from podnet.addresses import (
     host_numbers,
     mac_for,
 )
-from podnet.attachment import AttachRequest, PublishedPort
+from podnet.attachment import Attachment, AttachRequest, PublishedPort
 from podnet.errors import Conflict, Retryable
 from podnet.network import Network
 from podnet_agent.database import Database
@@ -38,7 +38,7 @@ CREATE TABLE IF NOT EXISTS port (protocol TEXT, host_port INTEGER, host_ip TEXT,
 CREATE INDEX IF NOT EXISTS port_number ON port (number);
 CREATE TABLE IF NOT EXISTS mac (network TEXT, mac TEXT, number INTEGER,
   PRIMARY KEY (network, mac)) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS mac_number ON mac (number);
+DROP INDEX IF EXISTS mac_number;
 """
 
 
@@ -89,7 +89,8 @@ class Claims:
         where = f"{request.cause('mac')}: {mac}"
         if mac == mac_for(gateway(network.pod_cidrs[0])):
             raise Conflict(f"{where} is the bridge's of {network.cause}: choose another")
-        if not self._claim_mac(network, mac, number):
+        chosen = not request.addresses and not request.mac  # then with its address
+        if not chosen and not self._claim_mac(network, mac, number):
             row = self._db.execute(
                 "SELECT body FROM mac JOIN attachment USING (network, number)"
                 " WHERE network = ? AND mac = ?",
@@ -105,12 +106,12 @@ class Claims:
         """Conflict when the port is taken on that address, or on any."""
         host_ip = str(port.host_ip or "")
         row = self._db.execute(
-            "SELECT body FROM port JOIN attachment USING (number) WHERE protocol = ?"
+            "SELECT body FROM port LEFT JOIN attachment USING (number) WHERE protocol = ?"
             " AND host_port = ? AND (host_ip = ? OR host_ip = '' OR ? = '')",
             (port.protocol, port.host_port, host_ip, host_ip),
         ).fetchone()
         if row:
-            holder = json.loads(row[0]).get("owner") or request.owner
+            holder = json.loads(row[0]).get("owner") if row[0] else request.owner  # no record yet
             raise Conflict(
                 f"{request.cause('ports')}: host port {port.host_port}/{port.protocol}"
                 f" is published by {holder} already: choose another hostPort or hostIP"
@@ -120,11 +121,15 @@ class Claims:
             (port.protocol, port.host_port, host_ip, number),
         )
 
-    def release(self, number: int) -> None:
-        """The attachment's addresses rest for QUARANTINE_SECONDS, its ports are free."""
-        now = time.monotonic()
-        self._db.execute("DELETE FROM port WHERE number = ?", (number,))
-        self._db.execute("DELETE FROM mac WHERE number = ?", (number,))
+    def release(self, attachment: Attachment) -> None:
+        """Its addresses rest for QUARANTINE_SECONDS, its MAC and ports are free."""
+        now, number = time.monotonic(), attachment.number
+        if attachment.request.ports:
+            self._db.execute("DELETE FROM port WHERE number = ?", (number,))
+        self._db.execute(
+            "DELETE FROM mac WHERE network = ? AND mac = ?",
+            (attachment.request.network, attachment.mac),
+        )
         self._db.execute("UPDATE address SET released = ? WHERE number = ?", (now, number))
         self._db.execute("DELETE FROM address WHERE released < ?", (now - QUARANTINE_SECONDS,))
 

@@ -64,6 +64,7 @@ class Store:
         self.facts = facts.Facts(self._db)
         self._parsed: dict[int, Attachment] = {}
         """By number: every reconcile reads all, and parsing would be half its time."""
+        self._newest = self._read_newest()
 
     def close(self) -> None:
         """The file can be removed after this."""
@@ -76,6 +77,7 @@ class Store:
         try:
             self._db.copy_to(other._db)
             self._claims.copy_to(other._claims)
+            other._newest = self._newest
             yield other
         finally:
             other.close()
@@ -144,20 +146,19 @@ class Store:
         Conflict when the interface, an address or a port is taken (it names the holder);
         Retryable when the network has no free address.
         """
-        with self._db.transaction():
-            try:
-                cursor = self._db.execute(
-                    "INSERT INTO attachment (sandbox_id, ifname, network) VALUES (?, ?, ?)",
-                    (request.sandbox_id, request.ifname, network.name),
-                )
-            except sqlite3.IntegrityError:
+        try:
+            with self._db.transaction():
+                made = self._claimed(network, request, self._newest + 1, request.addresses)
+                self._insert(made, "adding")
+        except (Conflict, sqlite3.IntegrityError):
+            if self.find(request.sandbox_id, request.ifname):
                 raise Conflict(
                     f"{request.owner}: interface {request.ifname} of sandbox {request.sandbox_id}"
                     f" exists already: detach it first or choose another name"
                 ) from None
-            number = cursor.lastrowid
-            assert number is not None
-            return self._claimed(network, request, number, request.addresses)
+            raise
+        self._newest = made.number
+        return made
 
     def restore(self, newest: int, survivors: Sequence[Survivor]) -> list[str]:
         """Write down what is there without a record; the owners of what could be, all or none.
@@ -166,7 +167,9 @@ class Store:
         """
         restored = []
         with self._db.transaction():
-            self._begin_behind(newest)
+            self._db.execute(
+                "INSERT INTO sqlite_sequence (name, seq) VALUES ('attachment', ?)", (newest,)
+            )
             for each in survivors:
                 try:
                     with self._db.attempt():
@@ -175,16 +178,12 @@ class Store:
                     log.warning("%s can't be taken up again: %s", each.request.owner, error)
                 else:
                     restored.append(each.request.owner)
+        self._newest = self._read_newest()
         return restored
 
     def _restore(self, each: Survivor) -> None:
-        request = each.request
-        self._db.execute(
-            "INSERT INTO attachment (number, sandbox_id, ifname, network, state)"
-            " VALUES (?, ?, ?, ?, 'ready')",
-            (each.number, request.sandbox_id, request.ifname, each.network.name),
-        )
-        self._claimed(each.network, request, each.number, each.addresses)
+        made = self._claimed(each.network, each.request, each.number, each.addresses)
+        self._insert(made, "ready")
 
     def _claimed(
         self,
@@ -193,30 +192,41 @@ class Store:
         number: int,
         fixed: tuple[IPAddress, ...],
     ) -> Attachment:
-        """Addresses, ports and MAC are the attachment's, and in its record; Conflict, Retryable."""
-        wanted = replace(request, addresses=fixed)
+        """Addresses, ports and MAC are given out to the attachment; Conflict, Retryable."""
+        wanted = replace(request, addresses=fixed) if fixed != request.addresses else request
         addresses = self._claims.claim_addresses(network, wanted, number)
         for port in request.ports:
             self._claims.claim_port(request, port, number)
-        mac = self._claims.claim_mac(network, request, addresses, number)
+        mac = self._claims.claim_mac(network, wanted, addresses, number)
         mtu = network.pod_mtu if request.cni else 0
-        attachment = Attachment(number, request, addresses, mac, mtu)
-        self._db.execute(
-            "UPDATE attachment SET body = ? WHERE number = ?",
-            (json.dumps(_to_body(attachment)), number),
-        )
-        self._parsed[number] = attachment
-        return attachment
+        return Attachment(number, request, addresses, mac, mtu)
 
-    def complete(self, number: int) -> None:
-        """From here on the attachment is desired, with the namespace that was made for it."""
+    def _insert(self, made: Attachment, state: State) -> None:
+        """Its record, in one statement: a pod waits for each."""
+        request = made.request
+        self._db.execute(
+            "INSERT INTO attachment (number, sandbox_id, ifname, network, state, body)"
+            " VALUES (?, ?, ?, ?, ?, ?)",
+            (
+                made.number,
+                request.sandbox_id,
+                request.ifname,
+                request.network,
+                state,
+                json.dumps(_to_body(made)),
+            ),
+        )
+        self._parsed[made.number] = made
+
+    def complete(self, number: int, namespace_of: str | None = None) -> None:
+        """From here on the attachment is desired, and that sandbox's namespace, made along."""
+        ready = "UPDATE attachment SET state = 'ready' WHERE number = ?"
+        if namespace_of is None:
+            self._db.execute(ready, (number,))
+            return
         with self._db.transaction():
-            self._db.execute("UPDATE attachment SET state = 'ready' WHERE number = ?", (number,))
-            self._db.execute(
-                "UPDATE sandbox SET state = 'ready' WHERE state = 'adding'"
-                " AND id = (SELECT sandbox_id FROM attachment WHERE number = ?)",
-                (number,),
-            )
+            self._db.execute(ready, (number,))
+            self.complete_namespace(namespace_of)
 
     def abandon(self, number: int) -> None:
         """From here on it may only be undone; survives a crash."""
@@ -224,9 +234,12 @@ class Store:
 
     def release(self, number: int) -> None:
         """The record goes; its address rests a while, its ports are free."""
+        record = next(self._records("WHERE number = ?", (number,)), None)
+        if record is None:
+            return
         with self._db.transaction():
             self._db.execute("DELETE FROM attachment WHERE number = ?", (number,))
-            self._claims.release(number)
+            self._claims.release(record.attachment)
         self._parsed.pop(number, None)
 
     def find(self, sandbox_id: str, ifname: str) -> Record | None:
@@ -248,14 +261,12 @@ class Store:
 
     def newest(self) -> int:
         """The highest attachment number given out so far; 0 where nothing was ever written."""
+        return self._newest
+
+    def _read_newest(self) -> int:
         row = self._db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'attachment'")
         found = row.fetchone()
         return found[0] if found else 0
-
-    def _begin_behind(self, number: int) -> None:
-        self._db.execute(
-            "INSERT INTO sqlite_sequence (name, seq) VALUES ('attachment', ?)", (number,)
-        )
 
     def usage(self, network: str) -> int:
         """How many host numbers of the network are given out."""

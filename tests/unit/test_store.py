@@ -147,7 +147,9 @@ def test_what_fails_in_the_middle_leaves_nothing(
     reserve(store, NETWORK, "a", ports=(PublishedPort(80, 80),))
 
 
-@pytest.mark.parametrize("moment", ["claim_addresses", "claim_port", "UPDATE attachment", "COMMIT"])
+@pytest.mark.parametrize(
+    "moment", ["claim_addresses", "claim_port", "INSERT INTO attachment", "COMMIT"]
+)
 def test_a_process_that_dies_inside_a_transaction_leaves_nothing(
     tmp_path: Path, moment: str
 ) -> None:

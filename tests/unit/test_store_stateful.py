@@ -213,14 +213,16 @@ class Stored(RuleBasedStateMachine):
         assert found <= set(host_numbers(cidrs))
         return found
 
-    @rule(number=numbers)
-    def complete(self, number: int) -> None:
-        self.store.complete(number)
-        self.set_state(number, "ready")
-        if number in self.model.records:
+    @rule(number=numbers, along=st.booleans())
+    def complete(self, number: int, along: bool) -> None:
+        """With the namespace that was made along, or without."""
+        sandbox = None
+        if along and number in self.model.records:
             sandbox = self.model.records[number].attachment.request.sandbox_id
-            if self.model.namespaces.get(sandbox) == "adding":
-                self.model.namespaces[sandbox] = "ready"
+        self.store.complete(number, sandbox)
+        self.set_state(number, "ready")
+        if sandbox in self.model.namespaces:
+            self.model.namespaces[sandbox] = "ready"
 
     @rule(number=numbers)
     def abandon(self, number: int) -> None:

@@ -200,14 +200,15 @@ class _Visitor:
                 raise CniError(Code.IO_FAILURE, "the request was cut", details)
 
     def _wait(self, further: Callable[[], None]) -> None:
-        self._loop.add_reader(self._connection, further)
+        # By number: of a socket that it does not know yet the loop asks the kernel all it can say.
+        self._loop.add_reader(self._connection.fileno(), further)
         if self._timer is None:
             self._timer = self._loop.call_later(REQUEST_SECONDS, self._end)
 
     def _rest(self) -> None:
         """Nothing of the loop's is left at the connection."""
         if self._timer is not None:
-            self._loop.remove_reader(self._connection)
+            self._loop.remove_reader(self._connection.fileno())
             self._timer.cancel()
 
     def _end(self) -> None:
@@ -219,8 +220,10 @@ def _answer(connection: socket.socket, answer: bytes) -> bool:
     """Send it and hang up; whether it was taken. An answer fits the socket's buffer."""
     with connection:
         try:
-            connection.settimeout(REQUEST_SECONDS)
-            connection.sendall(answer)
+            sent = connection.send(answer)
+            if sent < len(answer):
+                connection.settimeout(REQUEST_SECONDS)
+                connection.sendall(answer[sent:])
         except OSError:
             return False
     return True
