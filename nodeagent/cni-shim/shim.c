@@ -212,6 +212,27 @@ static int parse_answer(const char *text, size_t bytes, struct answer *answer) {
     return bytes - (size_t)(body - text) >= length;
 }
 
+/* Whether all was taken; else errno says why not. In one piece where there is room: connecting has
+   woken the agent, which is about to look. */
+static bool send_all(int fd, const struct iovec request[2]) {
+    struct iovec rest[] = {request[0], request[1]};
+    struct msghdr message = {.msg_iov = rest, .msg_iovlen = 2};
+    while (rest[0].iov_len + rest[1].iov_len > 0) {
+        ssize_t done = sendmsg(fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
+        if (done < 0 && (errno == EINTR || (errno == EAGAIN && is_ready(fd, POLLOUT))))
+            continue;
+        if (done < 0)
+            return false;
+        for (int each = 0; each < 2; each++) {
+            size_t part = (size_t)done < rest[each].iov_len ? (size_t)done : rest[each].iov_len;
+            rest[each].iov_base = (char *)rest[each].iov_base + part;
+            rest[each].iov_len -= part;
+            done -= (ssize_t)part;
+        }
+    }
+    return true;
+}
+
 /* Whether the agent has answered in whole; else `*why` says what was in the way. */
 static bool ask(struct iovec request[2], struct answer *answer, const char **why) {
     struct sockaddr_un address = {.sun_family = AF_UNIX, .sun_path = SOCKET};
@@ -221,16 +242,8 @@ static bool ask(struct iovec request[2], struct answer *answer, const char **why
     if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &wait, sizeof wait) < 0 ||
         connect(fd, (struct sockaddr *)&address, sizeof address) < 0)
         return false;
-    for (int each = 0; each < 2; each++)
-        for (size_t sent = 0; sent < request[each].iov_len;) {
-            if (!is_ready(fd, POLLOUT))
-                return false;
-            ssize_t done = send(fd, (char *)request[each].iov_base + sent,
-                                request[each].iov_len - sent, MSG_NOSIGNAL | MSG_DONTWAIT);
-            if (done < 0 && errno != EINTR && errno != EAGAIN)
-                return false;
-            sent += done > 0 ? (size_t)done : 0;
-        }
+    if (!send_all(fd, request))
+        return false;
     for (size_t bytes = 0; whole == 0;) {
         if (!is_ready(fd, POLLIN))
             return false;
