@@ -25,7 +25,7 @@ from support.runtime import (
     request,
     started,
 )
-from support.traffic import Place, blocked, icmp, reach, serve, tcp
+from support.traffic import Place, blocked, icmp, reach
 from support.usage import agent_pid, descriptors
 
 
@@ -184,37 +184,6 @@ def test_addresses_and_macs_can_be_asked_for(cni: Runtime) -> None:
         assert (refused.code, said in str(refused)) == (100, True), str(refused)
         assert other.interfaces() == {}
     assert len(cni.attachments()) == 1
-
-
-def test_published_ports_lead_to_the_pod_until_it_goes(cni: Runtime) -> None:
-    """S16, S17: one that is taken is refused with its holder; the next Pod has it at once."""
-    first, second = cni.pod("first"), cni.pod("second")
-    result = cni.add(first, **ports((8080, 80)))
-    gateway = result["ips"][0]["gateway"]
-    client = cni.pod("client")
-    cni.add(client)
-    with serve(first.place, 80, name="first"):
-        assert reach(client.place, tcp(gateway, 8080)).server == "first"
-        assert reach(Place(cni.host), tcp("127.0.0.1", 8080)).server == "first"
-        assert reach(first.place, tcp(gateway, 8080)).server == "first"
-        refused = refusal(cni, "ADD", second, **ports((8080, 80)))
-        assert (refused.code, "Pod/default/first" in str(refused)) == (100, True)
-        assert second.interfaces() == {}
-        cni.delete(first, **ports((8080, 80)))
-        assert cni.elements("pn_any4") == []
-    cni.add(second, **ports((8080, 80)))
-    with serve(second.place, 80, name="second"):
-        assert reach(client.place, tcp(gateway, 8080)).server == "second"
-    cni.delete(first)
-    assert len(cni.elements("pn_any4")) == 1
-
-
-def test_a_port_that_a_program_has_is_refused(cni: Runtime) -> None:
-    """S16."""
-    with serve(Place(cni.host), 8081, name="program"):
-        refused = refusal(cni, "ADD", cni.pod(), **ports((8081, 80)))
-    assert (refused.code, "8081/tcp" in str(refused)) == (100, True)
-    assert cni.attachments() == []
 
 
 def test_the_configuration_or_an_annotation_chooses_the_network(own: Runtime) -> None:

@@ -44,6 +44,41 @@ def published(cni: Runtime, stack: ExitStack, name: str, **fields: str) -> Pod:
     return pod
 
 
+def test_published_ports_lead_to_the_pod_until_it_goes(cni: Runtime) -> None:
+    """S16, S17: one that is taken is refused with its holder; the next Pod has it at once."""
+    first, second = cni.pod("first"), cni.pod("second")
+    result = cni.add(first, **ports((8080, 80)))
+    gateway = result["ips"][0]["gateway"]
+    client = cni.pod("client")
+    cni.add(client)
+    with serve(first.place, 80, name="first"):
+        assert reach(client.place, tcp(gateway, 8080)).server == "first"
+        assert reach(Place(cni.host), tcp("127.0.0.1", 8080)).server == "first"
+        assert reach(first.place, tcp(gateway, 8080)).server == "first"
+        with pytest.raises(Refused, match="Pod/default/first") as raised:
+            cni.add(second, **ports((8080, 80)))
+        assert raised.value.code == 100
+        assert second.interfaces() == {}
+        cni.delete(first, **ports((8080, 80)))
+        assert cni.elements("pn_any4") == []
+    cni.add(second, **ports((8080, 80)))
+    with serve(second.place, 80, name="second"):
+        assert reach(client.place, tcp(gateway, 8080)).server == "second"
+    cni.delete(first)
+    assert len(cni.elements("pn_any4")) == 1
+    cni.delete(second)
+    cni.delete(client)
+
+
+def test_a_port_that_a_program_has_is_refused(cni: Runtime) -> None:
+    """S16."""
+    taken = serve(Place(cni.host), 8081, name="program")
+    with taken, pytest.raises(Refused, match="8081/tcp") as raised:
+        cni.add(cni.pod(), **ports((8081, 80)))
+    assert raised.value.code == 100
+    assert cni.attachments() == []
+
+
 def test_protocols_have_ports_of_their_own(cni: Runtime, client: tuple[Pod, str]) -> None:
     """S16: one number for TCP and UDP, each another Pod's; each goes with its Pod."""
     asking, gateway = client
