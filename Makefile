@@ -83,7 +83,7 @@ packages:
 	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
-$(BIN)/podnet-cni: hatch_build.py nodeagent/cni-shim/shim.c nodeagent/logger/logger.c | .venv/installed
+$(BIN)/podnet-cni: hatch_build.py $(wildcard nodeagent/cni-shim/*) nodeagent/logger/logger.c | .venv/installed
 	@$(BIN)/python hatch_build.py $(BIN)
 
 clean:
