@@ -1,5 +1,6 @@
 # podnet: `make demo`, then `make test`. Both install what they need (Debian packages as root, the rest in .venv).
-PYTHON ?= python3
+# Debian's own, of python3-venv: with its optimizations it takes two thirds of the time of one built without, as pyenv's are.
+PYTHON ?= /usr/bin/python3
 BIN := .venv/bin
 PACKAGES := python3-venv runc conmon libnftables1 nftables iproute2 iptables procps util-linux \
 	busybox-static docker.io containernetworking-plugins gcc libc6-dev musl-tools

@@ -2,7 +2,7 @@
 
 A script for a private host: `python -m bench.wire PROGRAM PRESENT ROUNDS` prints the seconds of
 both as JSON, `python -m bench.wire profile PRESENT COUNT` tells where the agent's time goes, and
-`python -m bench.wire floor PRESENT PROGRAM` wires BURST by C for each line that it reads. Both
+`python -m bench.wire floor PRESENT PROGRAM` wires a runtime's pods by C as it is told. Both
 contenders wire to the same bridge, so both meet the same number of ports. The namespaces are
 given: made just before, with lo up.
 """
@@ -17,6 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 
@@ -41,8 +42,9 @@ PASSING = r'"(ifindex|link_index|link_netnsid|\w*timer)": ?"?[^,}"]*"?,?'
 class Course:
     """Both contenders in one private host, with as many sandboxes present as asked for."""
 
-    def __init__(self, present: int) -> None:
-        self.sandboxes = Sandboxes()
+    def __init__(self, present: int, cni: str = "") -> None:
+        """With `cni`, a network's name, the floor wires what a runtime asks for there."""
+        self.sandboxes, self._cni = Sandboxes(), cni
         self._next = 0
         while self._next < present:
             for number in self.namespaces(100):
@@ -67,15 +69,17 @@ class Course:
         return seconds
 
     def by_floor(self, floor: Floor, numbers: range) -> list[float]:
-        """Wire some by the floor; the seconds of each. Recorded, to be removed as the agent's."""
+        """Wire some by the floor; the seconds of each."""
+        return [floor.run(job) for job in self.jobs(numbers)]
+
+    def jobs(self, numbers: range) -> list[str]:
+        """What the floor is to do for some. Recorded, to be removed as the agent's."""
         store = self.sandboxes.agent.store
-        requests = [self.sandboxes.request(number) for number in numbers]
+        requests = [replace(self.sandboxes.request(number), cni=self._cni) for number in numbers]
         attachments = [store.reserve(NETWORK, request) for request in requests]
-        jobs = [self._job(attachment) for attachment in attachments]
-        seconds = [floor.run(job) for job in jobs]
         for attachment in attachments:
             store.complete(attachment.number)
-        return seconds
+        return [self._job(attachment) for attachment in attachments]
 
     def remove(self, numbers: range) -> None:
         """Take them away, and wait for the kernel, which would go on while somebody is timed.
@@ -161,15 +165,21 @@ def race(program: Path, present: int, rounds: int) -> dict[str, list[float]]:
 
 
 def wait_for_turns(program: Path, present: int) -> None:
-    """The floor alone: for each line of standard input a list of seconds, and all is gone again."""
-    course = Course(present)
+    """The floor alone. A line of standard input asks for a turn, BURST more for a pod each.
+
+    Says null when it is ready, has made a turn's namespaces, has taken all away; a pod's seconds.
+    """
+    course = Course(present, cni="podnet")
     with Floor(program) as floor:
-        print(json.dumps([]), flush=True)
+        print(json.dumps(None), flush=True)
         for _ in sys.stdin:
             numbers = course.namespaces(BURST)
-            seconds = course.by_floor(floor, numbers)
+            jobs = course.jobs(numbers)
+            print(json.dumps(None), flush=True)
+            for job, _ in zip(jobs, sys.stdin, strict=False):
+                print(json.dumps(floor.run(job)), flush=True)
             course.remove(numbers)
-            print(json.dumps(seconds), flush=True)
+            print(json.dumps(None), flush=True)
 
 
 def profile(present: int, count: int) -> str:

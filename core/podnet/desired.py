@@ -291,7 +291,7 @@ def _bridge_sysctls(network: Network) -> Iterator[tuple[str, str]]:
 def _pod_sysctls(network: Network, attachment: Attachment, within: Key) -> Iterator[Sysctl]:
     """No redirects (the node routes, pods need not learn), no IPv6 where none was given."""
     request = attachment.request
-    ifname = request.ifname
+    ifname, cause = request.ifname, request.cause("podNetwork")
     values = [(f"net/ipv4/conf/{ifname}/accept_redirects", "0")]
     if request.cni:  # a namespace of podnet's own making has it from the beginning
         values.append(NO_REDIRECTS)
@@ -310,7 +310,7 @@ def _pod_sysctls(network: Network, attachment: Attachment, within: Key) -> Itera
             name=name,
             value=value,
             within=within,
-            cause=request.cause("podNetwork"),
+            cause=cause,
         )
 
 

@@ -1,6 +1,6 @@
 """Desired and observed in, operations out. The one decision behind attach, undo and repair."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
 
@@ -108,22 +108,19 @@ def _place(thing: KernelObject) -> tuple[int, Netns, int, Key]:
     return (stage, thing.netns, thing.rank, thing.key)
 
 
-def _in_question(desired: Sequence[KernelObject], observed: Observed) -> Iterator[KernelObject]:
+def _in_question(desired: Sequence[KernelObject], observed: Observed) -> Sequence[KernelObject]:
     """What was looked at, and in places that were not, what went with something that is missing."""
+    scope = observed.scope
+    if scope is None:
+        return desired
     missing = {
         thing.key
         for thing in desired
         if isinstance(thing, Namespace | Veth)
-        and _in_scope(thing, observed)
+        and thing.netns in scope
         and thing.key not in observed.seen
     }
-    for thing in desired:
-        if _in_scope(thing, observed) or thing.within in missing:
-            yield thing
-
-
-def _in_scope(thing: KernelObject, observed: Observed) -> bool:
-    return observed.scope is None or thing.netns in observed.scope
+    return [thing for thing in desired if thing.netns in scope or thing.within in missing]
 
 
 def _conflict(thing: KernelObject, found: Seen) -> Conflict:
