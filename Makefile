@@ -1,5 +1,5 @@
 # podnet: `make demo`, then `make test`. Both install what they need (Debian packages as root, the rest in .venv).
-# Debian's own, of python3-venv: with its optimizations it takes two thirds of the time of one built without, as pyenv's are.
+# Debian's own, of python3-venv: with its optimizations it takes two thirds of the time of one built without, as pyenv's are. With another: `make clean`, then PYTHON=...
 PYTHON ?= /usr/bin/python3
 BIN := .venv/bin
 PACKAGES := python3-venv runc conmon libnftables1 nftables iproute2 iptables procps util-linux \

@@ -38,7 +38,7 @@ CREATE TABLE IF NOT EXISTS port (protocol TEXT, host_port INTEGER, host_ip TEXT,
 CREATE INDEX IF NOT EXISTS port_number ON port (number);
 CREATE TABLE IF NOT EXISTS mac (network TEXT, mac TEXT, number INTEGER,
   PRIMARY KEY (network, mac)) WITHOUT ROWID;
-DROP INDEX IF EXISTS mac_number;
+DROP INDEX IF EXISTS mac_number; -- of earlier releases, which make it again
 """
 
 
@@ -127,8 +127,8 @@ class Claims:
         if attachment.request.ports:
             self._db.execute("DELETE FROM port WHERE number = ?", (number,))
         self._db.execute(
-            "DELETE FROM mac WHERE network = ? AND mac = ?",
-            (attachment.request.network, attachment.mac),
+            "DELETE FROM mac WHERE network = ? AND mac = ? AND number = ?",
+            (attachment.request.network, attachment.mac, number),
         )
         self._db.execute("UPDATE address SET released = ? WHERE number = ?", (now, number))
         self._db.execute("DELETE FROM address WHERE released < ?", (now - QUARANTINE_SECONDS,))
@@ -236,7 +236,7 @@ class Claims:
             " WHERE address.network = ? AND host_number = ?",
             (network.name, host.to_bytes(16, "big")),
         ).fetchone()
-        holder = json.loads(row[0]).get("owner") or request.owner
+        holder = json.loads(row[0])["owner"]
         raise Conflict(
             f"{request.cause('addresses')}: {address} is taken by {holder} (host number"
             f" {host} of {network.cause}): choose another or leave it out"

@@ -16,7 +16,7 @@ from typing import Any, Literal
 from podnet.addresses import IPAddress, IPNetwork
 from podnet.attachment import Attachment, AttachRequest, PublishedPort
 from podnet.desired import Sandboxed
-from podnet.errors import Conflict
+from podnet.errors import Conflict, Retryable
 from podnet.network import Network
 from podnet.objects import Netns
 from podnet_agent import claims, facts
@@ -24,6 +24,7 @@ from podnet_agent.database import Database
 
 log = logging.getLogger(__name__)
 
+# A record is written whole; the defaults are for an agent of an earlier release that takes over.
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS sandbox (id TEXT PRIMARY KEY, netns TEXT NOT NULL, owner TEXT NOT NULL,
   state TEXT NOT NULL DEFAULT 'adding') WITHOUT ROWID;
@@ -150,7 +151,7 @@ class Store:
             with self._db.transaction():
                 made = self._claimed(network, request, self._newest + 1, request.addresses)
                 self._insert(made, "adding")
-        except (Conflict, sqlite3.IntegrityError):
+        except (Conflict, Retryable, sqlite3.IntegrityError):
             if self.find(request.sandbox_id, request.ifname):
                 raise Conflict(
                     f"{request.owner}: interface {request.ifname} of sandbox {request.sandbox_id}"

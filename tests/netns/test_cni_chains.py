@@ -1,5 +1,6 @@
 """Other plugins before and behind podnet in one chain."""
 
+import json
 import sys
 from pathlib import Path
 
@@ -33,6 +34,19 @@ def test_debians_plugins_work_behind_ours(cni: Runtime) -> None:
     reach(pod.place, icmp(first["ips"][0]["gateway"]))
     for program, config in ((PLUGINS / "tuning", behind), (SHIM, ours)):
         assert cni.run(program, "DEL", pod, config | {"prevResult": last})[0] == 0
+    cni.is_empty()
+
+
+def test_a_long_result_of_who_came_before_comes_back_whole(cni: Runtime) -> None:
+    """It is more than a socket's buffer takes at once."""
+    pod = cni.pod()
+    ours = cni.config | {"cniVersion": "1.0.0"}
+    before = [{"name": f"port{number}", "sandbox": "/" * 90} for number in range(6000)]
+    previous = {"cniVersion": "1.0.0", "interfaces": before, "ips": []}
+    _, said = cni.run(SHIM, "ADD", pod, ours | {"prevResult": previous})
+    assert len(json.dumps(said)) > 700_000
+    assert said["interfaces"][:-3] == before and said["interfaces"][-1]["name"] == "eth0"
+    cni.delete(pod)
     cni.is_empty()
 
 

@@ -36,7 +36,7 @@ def release(program: Path, source: str | None = None, **defines: int) -> Path:
     """Compile as it is shipped, for the folders that it is shipped for; `source`: other text."""
     words = [f"-D{name}={value}" for name, value in defines.items()]
     text = SOURCE.read_text() if source is None else source
-    flags = ("-O2", "-s", "-static", "-x", "c", "-")
+    flags = ("-O2", "-s", "-static", "-I", SOURCE.parent, "-x", "c", "-")
     subprocess.run(["cc", *words, "-o", program, *flags], input=text, text=True, check=True)
     return program
 

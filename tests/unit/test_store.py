@@ -96,6 +96,14 @@ def test_the_second_attachment_of_an_interface_is_a_conflict_and_changes_nothing
     reserve(store, NETWORK, "other", ports=(PublishedPort(80, 80),))
 
 
+def test_on_a_full_network_too_a_second_attachment_is_a_conflict(store: Store) -> None:
+    """S4: not something to be tried again."""
+    tiny = replace(NETWORK, pod_cidrs=(ip_network("10.0.0.0/30"),))
+    reserve(store, tiny, "web")
+    with pytest.raises(Conflict, match="interface eth0 of sandbox web exists already"):
+        reserve(store, tiny, "web")
+
+
 # Namespaces, networks.
 
 

@@ -217,7 +217,11 @@ class _Visitor:
 
 
 def _answer(connection: socket.socket, answer: bytes) -> bool:
-    """Send it and hang up; whether it was taken. An answer fits the socket's buffer."""
+    """Send it and hang up; whether it was taken.
+
+    The socket's buffer has room for it, unless it repeats a long prevResult: who asked has
+    REQUEST_SECONDS to read then.
+    """
     with connection:
         try:
             sent = connection.send(answer)
