@@ -60,15 +60,19 @@ def plan(desired: Iterable[KernelObject], observed: Observed) -> Plan:
     wanted = _in_order(_in_question(list(desired), observed))
     additions: list[Add | Change] = []
     conflicts: list[Conflict] = []
+    made: set[Key] = set()
     foreign = {key for key, found in observed.seen.items() if key in wanted and not found.ours}
     without = set(foreign)  # with what is not made because of that
     for key, thing in wanted.items():
         found = observed.seen.get(key)
+        if found is not None and found.ours and thing.within in made:
+            found = None  # a look takes its time: seen, and gone with what it was part of
         groundless = thing.within in without or not foreign.isdisjoint(thing.needs)
         if found is None and groundless:
             without.add(key)
         elif found is None:
             additions.append(Add(thing))
+            made.add(key)
         elif not found.ours or isinstance(found.what, str):
             conflicts.append(_conflict(thing, found))
         elif found.what != thing and not groundless:

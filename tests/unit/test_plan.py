@@ -285,6 +285,14 @@ def test_a_pair_that_was_lost_comes_again_with_all_that_hung_on_it() -> None:
     assert lines(repaired) == lines(plan(attachment_objects(NETWORK, attachment()), NOTHING))
 
 
+def test_so_it_does_where_it_was_lost_between_the_looks_at_pod_and_node() -> None:
+    objects = list(attachment_objects(NETWORK, attachment()))
+    inside = [thing for thing in objects if thing.netns == POD]
+    assert inside
+    repaired = plan(objects, seen(*inside, scope=frozenset({HOST, POD})))
+    assert lines(repaired) == lines(plan(objects, NOTHING))
+
+
 def test_a_namespace_that_was_lost_comes_again_with_its_pair() -> None:
     repaired = damaged(Namespace(path=POD), scope={HOST})
     whole = [*namespace_objects(sandboxed()), *attachment_objects(NETWORK, attachment())]
