@@ -243,7 +243,7 @@ def test_what_was_damaged_in_a_pod_is_mended_and_later_plugins_are_let_be(cni: R
             return True
         return False
 
-    until(is_right, "its settings, which come last", 20)
+    until(is_right, "all of it to be right")
     cni.host.run(change, netns=pod.netns)
     cni.host.run(["ip", "address", "flush", "dev", "eth0"], netns=pod.netns)
     cni.podnet.restart()  # the first round comes at once
