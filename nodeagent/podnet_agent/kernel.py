@@ -75,7 +75,7 @@ class Kernel:
     """Used by one thread at a time, whose turn it is to write; only `sweep` by any."""
 
     def __init__(self, table: Committer, forward: Forward) -> None:
-        self._host, self._home = route_socket(), open_own("net")
+        self._host, self.home = route_socket(), open_own("net")
         self._table, self.forward, self._proc = table, forward, Proc()
         self._shortcuts = Shortcuts()
         self._indexes: dict[str, int] = {}  # of our bridges; a stale one is found by its error
@@ -92,7 +92,7 @@ class Kernel:
         """
         done: list[Operation] = []
         left: list[ApplyError] = []
-        with Opened(self._host, self._home) as opened:
+        with Opened(self._host, self.home) as opened:
             for (channel, netns), members in groupby(operations, key=_channel):
                 run = list(members)
                 try:

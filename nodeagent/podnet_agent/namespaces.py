@@ -129,15 +129,15 @@ def is_pinned(path: Path) -> bool:
         return False
 
 
-def cookie(path: str) -> int | None:
+def cookie(path: str, home: int | None = None) -> int | None:
     """Which network namespace a path leads to; None to none. Nothing is opened that could block.
 
-    Retryable where it can't be told now.
+    `home` as for `entered`. Retryable where it can't be told now.
     """
     try:
         if os.stat(path).st_dev != _own().st_dev:
             return None
-        with entered(Netns(path)):
+        with entered(Netns(path), home):
             return _cookie()
     except OSError as error:
         if error.errno in EXHAUSTED:
@@ -181,12 +181,15 @@ def _return(home: int, flag: int) -> None:
 
 
 @contextmanager
-def entered(netns: Netns) -> Iterator[None]:
-    """The calling thread is in that network namespace, for the length of the block."""
+def entered(netns: Netns, home: int | None = None) -> Iterator[None]:
+    """The calling thread is in that network namespace, for the length of the block.
+
+    `home`: the thread's own, where it is open anyway.
+    """
     if netns == HOST:
         yield
         return
-    home = open_own("net")
+    back = open_own("net") if home is None else home
     try:
         target = os.open(netns, os.O_RDONLY | os.O_CLOEXEC)
         try:
@@ -196,9 +199,10 @@ def entered(netns: Netns) -> Iterator[None]:
         try:
             yield
         finally:
-            _return(home, CLONE_NEWNET)
+            _return(back, CLONE_NEWNET)
     finally:
-        os.close(home)
+        if home is None:
+            os.close(back)
 
 
 def route_socket() -> socket.socket:

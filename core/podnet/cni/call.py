@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Literal, cast, get_args
 
 from podnet.attachment import IFNAME, IFNAME_BYTES
 from podnet.cni import config
@@ -114,10 +114,8 @@ def _verb(environment: Mapping[str, str]) -> Verb:
     given = environment.get("CNI_COMMAND", "")
     if not given:
         raise bad_environment("CNI_COMMAND", "is required and missing")
-    for verb in get_args(Verb):
-        if given == verb:
-            found: Verb = verb
-            return found
+    if given in _NEEDED:
+        return cast(Verb, given)
     known = ", ".join(get_args(Verb))
     raise bad_environment("CNI_COMMAND", f"{given[:40]!r} is none of {known}")
 

@@ -50,7 +50,9 @@ def read(data: bytes | bytearray) -> Request | None:
         raise _broken("it does not begin with POST /cni")
     if not end:
         return None
-    headers = dict(map(_header, head.split(b"\r\n")[1:]))
+    # Values are the environment's bytes, which need not be UTF-8.
+    text = head.decode(errors="surrogateescape")
+    headers = dict(map(_header, text.split("\r\n")[1:]))
     length = headers.get("content-length", "")
     if not (length.isascii() and length.isdigit()) or len(length) > 9:
         raise _broken(f"its Content-Length is {length[:40]!r}")
@@ -73,13 +75,11 @@ def answer(status: int, body: Any = None) -> bytes:
     )
 
 
-def _header(line: bytes | bytearray) -> tuple[str, str]:
-    """Values are the environment's bytes, which need not be UTF-8."""
-    name, colon, value = line.partition(b":")
+def _header(line: str) -> tuple[str, str]:
+    name, colon, value = line.partition(":")
     if not colon:
         raise _broken("a header has no colon")
-    text = value.strip(b" \t").decode(errors="surrogateescape")
-    return name.decode(errors="surrogateescape").lower(), text
+    return name.lower(), value.strip(" \t")
 
 
 def _broken(details: str) -> CniError:

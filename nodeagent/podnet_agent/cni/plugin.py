@@ -38,7 +38,7 @@ class Plugin:
 
     def add(self, call: Call) -> Body:
         """Attach, by the way of every attachment; a second ADD is a Conflict, the first stays."""
-        attachment = self._agent.attach(request_of(call))
+        attachment = self._agent.attach(request_of(call, self._agent.kernel.home))
         network = self._agent.network(attachment.request.network)
         return result_body(call, network, attachment)
 
@@ -118,9 +118,12 @@ def _real(folder: str) -> str:
     return os.path.realpath(folder)
 
 
-def request_of(call: Call) -> AttachRequest:
-    """What ADD asks of the one attachment path. The namespace is checked before all else."""
-    cookie = namespaces.cookie(call.netns)
+def request_of(call: Call, home: int | None = None) -> AttachRequest:
+    """What ADD asks of the one attachment path. The namespace is checked before all else.
+
+    `home`: the thread's own network namespace, where it is open anyway.
+    """
+    cookie = namespaces.cookie(call.netns, home)
     if cookie is None:
         raise bad_environment("CNI_NETNS", f"{call.netns} is no network namespace")
     if cookie == namespaces.own_cookie():
