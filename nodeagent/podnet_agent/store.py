@@ -65,7 +65,6 @@ class Store:
         self.facts = facts.Facts(self._db)
         self._parsed: dict[int, Attachment] = {}
         """By number: every reconcile reads all, and parsing would be half its time."""
-        self._newest = self._read_newest()
 
     def close(self) -> None:
         """The file can be removed after this."""
@@ -78,7 +77,6 @@ class Store:
         try:
             self._db.copy_to(other._db)
             self._claims.copy_to(other._claims)
-            other._newest = self._newest
             yield other
         finally:
             other.close()
@@ -149,8 +147,9 @@ class Store:
         """
         try:
             with self._db.transaction():
-                made = self._claimed(network, request, self._newest + 1, request.addresses)
+                made = self._claimed(network, request, self.newest() + 1, request.addresses)
                 self._insert(made, "adding")
+                return made
         except (Conflict, Retryable, sqlite3.IntegrityError):
             if self.find(request.sandbox_id, request.ifname):
                 raise Conflict(
@@ -158,8 +157,6 @@ class Store:
                     f" exists already: detach it first or choose another name"
                 ) from None
             raise
-        self._newest = made.number
-        return made
 
     def restore(self, newest: int, survivors: Sequence[Survivor]) -> list[str]:
         """Write down what is there without a record; the owners of what could be, all or none.
@@ -179,7 +176,6 @@ class Store:
                     log.warning("%s can't be taken up again: %s", each.request.owner, error)
                 else:
                     restored.append(each.request.owner)
-        self._newest = self._read_newest()
         return restored
 
     def _restore(self, each: Survivor) -> None:
@@ -262,9 +258,6 @@ class Store:
 
     def newest(self) -> int:
         """The highest attachment number given out so far; 0 where nothing was ever written."""
-        return self._newest
-
-    def _read_newest(self) -> int:
         row = self._db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'attachment'")
         found = row.fetchone()
         return found[0] if found else 0
